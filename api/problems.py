@@ -1,0 +1,135 @@
+"""Refusals as RFC 9457 problem documents. The only place that knows an HTTP status of a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from moderation.domain import errors
+from moderation.storage.vault import VaultError
+
+STATUS: Mapping[type[errors.Refusal], int] = {
+    errors.InvalidInput: 422,
+    errors.TooLarge: 413,
+    errors.UnsupportedMedia: 415,
+    errors.PolicyInvalid: 422,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Gone: 410,
+    errors.Conflict: 409,
+    errors.TooManyRequests: 429,
+    errors.Unavailable: 503,
+}
+# Pictures are refused by one class with a code each; two of the codes have a status of their own.
+STATUS_OF_CODE = {"unsupported_format": 415, "too_large": 413}
+
+TITLES = {
+    400: "Malformed request",
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    410: "Gone",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Invalid input",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Service unavailable",
+}
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger()
+
+
+def status_of(refusal: errors.Refusal) -> int:
+    """The HTTP status of a refusal, by its code or the nearest class in `STATUS`."""
+    if refusal.code in STATUS_OF_CODE:
+        return STATUS_OF_CODE[refusal.code]
+    return next(STATUS[kind] for kind in type(refusal).__mro__ if kind in STATUS)
+
+
+def document(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
+    """The members of a problem: type, title, status, detail, and ours: code."""
+    title = TITLES.get(status, "Error")
+    return {"type": f"urn:moderation:problem:{code}", "title": title, "status": status, "detail": detail} | {
+        "code": code,
+        **extra,
+    }
+
+
+def of_refusal(refusal: errors.Refusal) -> dict[str, Any]:
+    """The problem document of a refusal."""
+    extra: dict[str, Any] = {}
+    if isinstance(refusal, errors.PolicyInvalid):
+        extra["faults"] = [
+            {"path": list(f.path), "line": f.line, "message": f.message} for f in refusal.faults
+        ]
+    return document(status_of(refusal), refusal.code, refusal.detail, **extra)
+
+
+def of_validation(faults: list[Any]) -> dict[str, Any]:
+    """The problem document of a body or parameter that does not fit its schema; it never repeats input."""
+    listed = [
+        {"path": [str(step) for step in fault["loc"]], "message": str(fault["msg"])} for fault in faults[:20]
+    ]
+    first = (
+        f"{'.'.join(listed[0]['path'])}: {listed[0]['message']}" if listed else "The request is malformed."
+    )
+    return document(422, "invalid_input", first, errors=listed)
+
+
+def respond(body: dict[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A response of the problem's own status."""
+    return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Have every exception leave the application as a problem document."""
+
+    @app.exception_handler(errors.Refusal)
+    def refusal(_: Request, error: errors.Refusal) -> JSONResponse:
+        headers = {}
+        if isinstance(error, errors.Busy):
+            headers["Retry-After"] = str(max(1, ceil(error.retry_after)))
+        if isinstance(error, errors.Unauthenticated):
+            headers["WWW-Authenticate"] = "Bearer"
+        return respond(of_refusal(error), headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return respond(of_validation(list(error.errors())))
+
+    @app.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> JSONResponse:
+        title = TITLES.get(error.status_code, "Error")
+        code = title.lower().replace(" ", "_")
+        return respond(document(error.status_code, code, str(error.detail)), error.headers)
+
+    @app.exception_handler(DBAPIError)
+    def database(_: Request, error: DBAPIError) -> JSONResponse:
+        # An outage is told as one; a statement the database refuses is a fault of ours.
+        log.error("database_error", error=type(error.orig).__name__)
+        if error.connection_invalidated or type(error.orig).__name__ in ("OperationalError", "AdminShutdown"):
+            sentence = "The database can't be reached; nothing was stored. Send the request again."
+            return respond(document(503, "unavailable", sentence), {"Retry-After": "2"})
+        return respond(document(500, "internal_error", "Something failed on our side; nothing was stored."))
+
+    @app.exception_handler(VaultError)
+    def vault(_: Request, _error: VaultError) -> JSONResponse:
+        log.error("vault_error")
+        return respond(document(500, "internal_error", "Something failed on our side; nothing was stored."))
+
+    @app.exception_handler(Exception)
+    def unexpected(_: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected_error", error=type(error).__name__)
+        return respond(document(500, "internal_error", "Something failed on our side; nothing was stored."))

@@ -1,0 +1,55 @@
+"""Rows as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from moderation.domain.content import ItemState
+from moderation.domain.routing import Route
+from moderation.review import decisions
+from moderation.storage.tables import Decision, Item
+
+
+def accepted(identifier: UUID) -> dict[str, Any]:
+    """An item that was just stored."""
+    return {"id": str(identifier), "status": "received", "status_url": f"/v1/items/{identifier}"}
+
+
+def items(session: Session, rows: Sequence[Item]) -> list[dict[str, Any]]:
+    """Items with their outcomes, in the order given; a deleted one shows that it is."""
+    outcomes = decisions.effective(session, [row.id for row in rows])
+    return [_item(row, outcomes.get(row.id)) for row in rows]
+
+
+def _item(row: Item, decision: Decision | None) -> dict[str, Any]:
+    shown = accepted(row.id) | {
+        "status": status(row, decision),
+        "received_at": row.received_at,
+        "expires_at": row.expires_at,
+    }
+    if decision is None or row.state == ItemState.DELETED:
+        return shown
+    return shown | {
+        "decision_id": str(decision.id),
+        "verdict": decision.route,
+        "categories": decision.findings,
+        "reasons": decision.reasons,
+        "policy_version": decision.policy_version,
+        "detectors": decision.detectors,
+        "decided_by": decision.decided_by,
+        "decided_at": decision.decided_at,
+    }
+
+
+def status(row: Item, decision: Decision | None) -> str:
+    """The status a caller sees; a dead item is in review, since people have it."""
+    if row.state in (ItemState.DONE, ItemState.DEAD):
+        decided = decision is not None and decision.route != Route.REVIEW
+        return "decided" if decided else "in_review"
+    return {ItemState.RECEIVED: "received", ItemState.LEASED: "processing"}.get(
+        ItemState(row.state), "deleted"
+    )

@@ -1,0 +1,50 @@
+"""ONNX Runtime, set up once the same way for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.registry import Manifest, Output
+
+Input = TypeVar("Input", contravariant=True)
+Scores = NDArray[np.float64]
+
+
+class Classifier(Protocol[Input]):
+    """What a stage of the pipeline needs of any model: who it is, and calibrated probabilities."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def score(self, batch: Sequence[Input]) -> Scores:
+        """Probabilities of shape (len(batch), len(manifest.outputs)), in the order of the outputs."""
+        ...
+
+
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
+    """One CPU session over the ONNX file at `path`, using `threads` threads inside an operator."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads look fast alone and starve the database and the API on the same cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def calibrate(logits: NDArray[np.float32], outputs: Sequence[Output]) -> Scores:
+    """Platt-scaled probabilities of `logits`, shape (n, len(outputs)), clipped to [1e-6, 1 - 1e-6].
+
+    A sigmoid never reaches 0 or 1 in truth; rounding must not turn "almost surely" into "surely".
+    """
+    scale = np.array([output.scale for output in outputs])
+    shift = np.array([output.shift for output in outputs])
+    z = np.clip(logits.astype(np.float64) * scale + shift, -60.0, 60.0)
+    probabilities: Scores = np.clip(1.0 / (1.0 + np.exp(-z)), 1e-6, 1.0 - 1e-6)
+    return probabilities

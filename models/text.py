@@ -1,0 +1,221 @@
+"""Text to calibrated probabilities: normalise, cut into windows, run the encoder, keep each window's worst.
+
+`normalise` and `window_logits` are also what training uses, so that a model is fitted, calibrated and
+measured on exactly the input it is served with.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The Rust tokenizer's own thread pool would compete with the caller's threads, and warns after a fork.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from tokenizers import Tokenizer
+
+from models.registry import ArtifactError, Manifest
+from models.runtime import Scores, calibrate, open_session
+
+NORMALISER = "nfkc-emoji-words-1"
+
+Logits = NDArray[np.float32]
+Forward = Callable[[NDArray[np.int64], NDArray[np.int64]], Logits]
+"""Token ids and attention mask, both (n, length), to logits (n, heads)."""
+
+_SKIN_TONES = {
+    0x1F3FB: "light skin",
+    0x1F3FC: "medium light skin",
+    0x1F3FD: "medium skin",
+    0x1F3FE: "medium dark skin",
+    0x1F3FF: "dark skin",
+}
+_REGIONAL_A = 0x1F1E6
+_PICTOGRAPHS = ((0x2300, 0x23FF), (0x2600, 0x27BF), (0x2B00, 0x2BFF), (0x1F000, 0x1FBFF))
+_LONG_WORD = re.compile(r"(\S{60})(?=\S)")
+
+
+def normalise(text: str) -> str:
+    """`text` with compatibility forms folded, emoji in words, invisible characters and long words broken up.
+
+    Deterministic and cheap. The encoder's vocabulary has no emoji (Kirk et al. 2022 show how much of
+    hateful language hides there), so each becomes its Unicode name: a grinning face becomes the words
+    "grinning face". NFKC turns full-width and mathematical letters into plain ones.
+    """
+    folded = unicodedata.normalize("NFKC", text)
+    if not folded.isascii():
+        folded = "".join(_plain(character) for character in folded)
+    # WordPiece makes one unknown token of any word over 100 characters; cut so that nothing hides in one.
+    return _LONG_WORD.sub(r"\1 ", " ".join(folded.split()))
+
+
+@lru_cache(maxsize=4096)
+def _plain(character: str) -> str:
+    """One character as the encoder should see it: itself, words for a pictograph, nothing if invisible."""
+    code = ord(character)
+    if code < 0x80:
+        return character
+    if code in _SKIN_TONES:
+        return f" {_SKIN_TONES[code]} "
+    if _REGIONAL_A <= code < _REGIONAL_A + 26:
+        return chr(ord("a") + code - _REGIONAL_A)
+    category = unicodedata.category(character)
+    if category in ("Cf", "Me") or 0xFE00 <= code <= 0xFE0F:
+        # A joiner between two emoji separates their names; inside a word it must vanish. Names bring
+        # their own spaces, so dropping it serves both.
+        return ""
+    if category == "So" and any(low <= code <= high for low, high in _PICTOGRAPHS):
+        return f" {_words(character, code)} "
+    return character
+
+
+def _words(character: str, code: int) -> str:
+    name = unicodedata.name(character, "symbol").lower().replace("-", " ")
+    if code < 0x10000 and not any(shape in name for shape in ("circle", "square")):
+        # In old character names black and white mean filled and outlined, and heavy is a typeface.
+        name = re.sub(r"\b(black|white|heavy) ", "", name)
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Windowing:
+    """How a long text is cut: windows of `size` tokens, ends included, sharing `overlap`; at most `limit`.
+
+    `bucket` is how many windows one call of the encoder may take; 1 makes a score independent of its
+    neighbours even where activations are quantised per call.
+    """
+
+    size: int
+    overlap: int
+    limit: int
+    bucket: int
+
+    @classmethod
+    def of(cls, document: Any) -> Windowing:
+        """From a manifest's `input`.
+
+        Raises:
+            ArtifactError: a number is missing or makes no sense.
+        """
+        try:
+            found = cls(*(int(document[key]) for key in ("window", "overlap", "windows", "bucket")))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"The manifest's input is malformed: {error!r}.") from error
+        if found.size - 2 <= found.overlap or min(found.overlap, found.limit - 1, found.bucket - 1) < 0:
+            raise ArtifactError(f"The manifest's windows make no sense: {found}.")
+        return found
+
+
+def cut(length: int, windowing: Windowing) -> list[tuple[int, int]]:
+    """Start and end, in tokens, of the windows over a text of `length` tokens, special tokens not counted.
+
+    The last window ends with the text. A text that needs more than `windowing.limit` windows gets that
+    many, evenly spaced, first and last included: the gaps are the price of a bounded cost.
+    """
+    room = windowing.size - 2
+    if length <= room:
+        return [(0, length)]
+    stride = room - windowing.overlap
+    wanted = 1 + -(-(length - room) // stride)
+    count = min(wanted, windowing.limit)
+    if count == 1:
+        return [(0, room)]
+    starts = [round(i * (length - room) / (count - 1)) for i in range(count)]
+    return [(start, start + room) for start in starts]
+
+
+def window_logits(
+    texts: Sequence[str], tokenizer: Tokenizer, windowing: Windowing, forward: Forward, heads: int
+) -> Logits:
+    """Logits of shape (len(texts), heads) for raw texts: each head's maximum over a text's windows."""
+    result = np.full((len(texts), heads), -np.inf, dtype=np.float32)
+    windows: list[list[int]] = []
+    owners: list[int] = []
+    first, last = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    encodings = tokenizer.encode_batch_fast([normalise(text) for text in texts], add_special_tokens=False)
+    for owner, encoding in enumerate(encodings):
+        ids = encoding.ids
+        for start, end in cut(len(ids), windowing):
+            windows.append([first, *ids[start:end], last])
+            owners.append(owner)
+    for bucket in _buckets([len(window) for window in windows], windowing.bucket):
+        logits = forward(*_padded([windows[i] for i in bucket]))
+        np.maximum.at(result, [owners[i] for i in bucket], logits)
+    return result
+
+
+def _buckets(lengths: Sequence[int], most: int, slack: int = 8) -> Iterator[list[int]]:
+    """Indices grouped by similar length: the encoder's cost is linear in tokens, padding included."""
+    bucket: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if bucket and (len(bucket) == most or lengths[index] > lengths[bucket[0]] + slack):
+            yield bucket
+            bucket = []
+        bucket.append(index)
+    if bucket:
+        yield bucket
+
+
+def _padded(windows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids padded with 0, which is BERT's [PAD], and the mask; both (len(windows), longest)."""
+    ids = np.zeros((len(windows), max(map(len, windows))), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, window in enumerate(windows):
+        ids[row, : len(window)] = window
+        mask[row, : len(window)] = 1
+    return ids, mask
+
+
+def open_tokenizer(path: str) -> Tokenizer:
+    """The tokenizer in a `tokenizer.json`, without the padding and truncation it may have been saved with."""
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+class TextClassifier:
+    """A text artifact, loaded: `models.runtime.Classifier[str]`. Keeps, logs and prints no text."""
+
+    def __init__(self, manifest: Manifest, threads: int = 1) -> None:
+        """Load the artifact's model and tokenizer.
+
+        Raises:
+            ArtifactError: the manifest is not of a text model, or asks for what this class doesn't do.
+        """
+        if manifest.kind != "text" or manifest.input.get("normaliser") != NORMALISER:
+            raise ArtifactError(f"{manifest.name} {manifest.version} is not for normaliser {NORMALISER}.")
+        heads = list(manifest.input.get("heads", ()))
+        missing = [output.head for output in manifest.outputs if output.head not in heads]
+        if missing:
+            raise ArtifactError(f"{manifest.name} {manifest.version} names unknown heads {missing}.")
+        self._manifest = manifest
+        self._heads = len(heads)
+        self._columns = [heads.index(output.head) for output in manifest.outputs]
+        self._windowing = Windowing.of(manifest.input)
+        self._tokenizer = open_tokenizer(str(manifest.path("tokenizer.json")))
+        self._session = open_session(manifest.path("model.onnx"), threads)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def score(self, batch: Sequence[str]) -> Scores:
+        """Probabilities of shape (len(batch), len(manifest.outputs)); an empty text is scored like any."""
+        return calibrate(self.logits(batch)[:, self._columns], self._manifest.outputs)
+
+    def logits(self, batch: Sequence[str]) -> Logits:
+        """Raw logits of shape (len(batch), heads), in the order of the manifest's `input.heads`."""
+        return window_logits(batch, self._tokenizer, self._windowing, self._forward, self._heads)
+
+    def _forward(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Logits:
+        (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
+        return np.asarray(logits, dtype=np.float32)

@@ -1,0 +1,243 @@
+"""The policy as frozen types, and the check that turns plain data into them.
+
+A policy is a published, immutable document. Per category it says how grave a violation is and, until a
+certificate has been earned, between which calibrated probabilities a machine may act alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from moderation.domain.errors import Fault, PolicyInvalid
+from moderation.domain.retention import Clock, Retention, RetentionClass
+from moderation.domain.signals import Category
+
+T = TypeVar("T")
+
+
+class Fail(StrEnum):
+    """What a failed detector means: ignore it, restrict the item, or ask people."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    REVIEW = "review"
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """Calibrated probabilities: below `allow_below` harmless, from `limit_from` and `remove_from` acted upon.
+
+    A `remove_from` of 1 means that a machine never removes: no calibrated probability reaches 1.
+    """
+
+    allow_below: float
+    remove_from: float
+    limit_from: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The error rate the service may promise once it is certified; it takes effect with a certificate."""
+
+    wrong_at_most: float | None = None
+    missed_at_most: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryRule:
+    """What the policy says of one category. `severity` runs from 1 (nuisance) to 5 (gravest)."""
+
+    name: str
+    severity: int
+    bands: Bands
+    eu_category: str
+    retention: str | None = None
+    deadline_hours: float | None = None
+    promise: Promise = field(default_factory=Promise)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The whole document; `version` is given when it is published."""
+
+    name: str
+    version: int
+    categories: Mapping[str, CategoryRule]
+    detectors: Mapping[str, Fail]
+    retention: Retention
+    deadline_hours: float
+
+    def fail_mode(self, detector: str) -> Fail:
+        """What a failure of `detector` means; one the policy does not name goes to people."""
+        return self.detectors.get(detector, Fail.REVIEW)
+
+
+def parse_policy(data: object, version: int) -> Policy:
+    """Check plain data (as a YAML reader gives it) and build the policy.
+
+    Raises:
+        PolicyInvalid: with every fault found, each with the path of its key.
+    """
+    reader = _Reader()
+    root = reader.mapping(data, (), {"name", "deadline_hours", "retention", "detectors", "categories"})
+    name = reader.value(root, (), "name", str)
+    hours = reader.number(root, (), "deadline_hours", 0.1, 8760)
+    retention = _retention(reader, root.get("retention"))
+    detectors = _detectors(reader, root.get("detectors", {}))
+    categories = _categories(reader, root.get("categories"), _class_names(root.get("retention")))
+    if reader.faults or retention is None:
+        raise PolicyInvalid(reader.faults)
+    return Policy(name, version, categories, detectors, retention, hours)
+
+
+class _Reader:
+    """Reads typed values out of plain data and collects faults instead of stopping at the first."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def fault(self, path: tuple[str, ...], message: str) -> None:
+        self.faults.append(Fault(path, message))
+
+    def mapping(self, data: object, path: tuple[str, ...], known: set[str] | None) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            self.fault(path, "must be a mapping of keys to values")
+            return {}
+        for key in data:
+            if known is not None and key not in known:
+                self.fault(
+                    (*path, str(key)), f"is not known here; expected one of {', '.join(sorted(known))}"
+                )
+        return {str(key): value for key, value in data.items()}
+
+    def value(self, data: Mapping[str, Any], path: tuple[str, ...], key: str, kind: type[T]) -> T:
+        found = data.get(key)
+        if isinstance(found, kind) and not (kind is int and isinstance(found, bool)):
+            return found
+        said = "is missing" if found is None else f"must be a {kind.__name__}"
+        self.fault((*path, key) if found is not None else path or (key,), f"{key} {said}")
+        return kind()
+
+    def number(
+        self, data: Mapping[str, Any], path: tuple[str, ...], key: str, low: float, high: float
+    ) -> float:
+        found = data.get(key)
+        if found is None:
+            self.fault(path or (key,), f"{key} is missing")
+        elif isinstance(found, bool) or not isinstance(found, int | float):
+            self.fault((*path, key), f"{key} must be a number")
+        elif not low <= found <= high:
+            self.fault((*path, key), f"{key} must lie between {low:g} and {high:g}, not {found}")
+        else:
+            return float(found)
+        return low
+
+    def optional(self, data: Mapping[str, Any], key: str, read: Callable[[], T]) -> T | None:
+        return read() if data.get(key) is not None else None
+
+    def choice(self, data: Mapping[str, Any], path: tuple[str, ...], key: str, allowed: set[str]) -> str:
+        found = data.get(key)
+        if isinstance(found, str) and found in allowed:
+            return found
+        where = (*path, key) if key in data else path
+        self.fault(where, f"{key} must be one of {', '.join(sorted(allowed))}, not {found!r}")
+        return ""
+
+
+def _retention(reader: _Reader, data: object) -> Retention | None:
+    path: tuple[str, ...] = ("retention",)
+    stages = ("received", "review", "allow", "limit", "remove")
+    root = reader.mapping(data, path, {"classes", *stages})
+    given = reader.mapping(root.get("classes"), (*path, "classes"), None) if root else {}
+    classes = {name: _retention_class(reader, name, value) for name, value in given.items()}
+    chosen = [reader.choice(root, path, stage, set(classes)) for stage in stages] if root else []
+    return Retention(classes, *chosen) if root and not reader.faults else None
+
+
+def _retention_class(reader: _Reader, name: str, data: object) -> RetentionClass:
+    path = ("retention", "classes", name)
+    root = reader.mapping(data, path, {"from", "days", "floor_days", "basis"})
+    clock = reader.choice(root, path, "from", {str(clock) for clock in Clock})
+    days = reader.number(root, path, "days", 0, 36_500)
+    floor = (
+        reader.optional(root, "floor_days", lambda: reader.number(root, path, "floor_days", 0, 36_500)) or 0
+    )
+    if floor > days:
+        reader.fault((*path, "floor_days"), f"floor_days must not pass days ({days:g})")
+    basis = reader.optional(root, "basis", lambda: reader.value(root, path, "basis", str)) or ""
+    return RetentionClass(name, Clock(clock) if clock else Clock.RECEIVED, int(days), int(floor), basis)
+
+
+def _class_names(retention: object) -> set[str]:
+    """The class names as written, so that a fault elsewhere in them causes no second fault."""
+    classes = retention.get("classes") if isinstance(retention, dict) else None
+    return {str(name) for name in classes} if isinstance(classes, dict) else set()
+
+
+def _detectors(reader: _Reader, data: object) -> dict[str, Fail]:
+    result = {}
+    for name, value in reader.mapping(data, ("detectors",), None).items():
+        root = reader.mapping(value, ("detectors", name), {"fail"})
+        mode = reader.choice(root, ("detectors", name), "fail", {str(fail) for fail in Fail})
+        result[name] = Fail(mode) if mode else Fail.REVIEW
+    return result
+
+
+def _categories(reader: _Reader, data: object, classes: set[str]) -> dict[str, CategoryRule]:
+    required = {str(category) for category in Category}
+    given = reader.mapping(data, ("categories",), required)
+    for name in sorted(required - set(given)):
+        reader.fault(
+            ("categories",), f"category {name} is missing; a policy must say something of every category"
+        )
+    return {
+        name: _category(reader, name, value, classes) for name, value in given.items() if name in required
+    }
+
+
+def _category(reader: _Reader, name: str, data: object, classes: set[str]) -> CategoryRule:
+    path = ("categories", name)
+    known = {"severity", "until_certified", "eu_category", "retention", "deadline_hours", "remove", "allow"}
+    root = reader.mapping(data, path, known)
+    eu_category = reader.value(root, path, "eu_category", str)
+    if eu_category and not eu_category.startswith("STATEMENT_CATEGORY_"):
+        reader.fault((*path, "eu_category"), "eu_category must be a statement category of the EU database")
+    severity = reader.number(root, path, "severity", 1, 5)
+    if severity != int(severity):
+        reader.fault((*path, "severity"), "severity must be a whole number from 1 to 5")
+    return CategoryRule(
+        name=name,
+        severity=int(severity),
+        bands=_bands(reader, (*path, "until_certified"), root.get("until_certified")),
+        eu_category=eu_category,
+        retention=reader.optional(root, "retention", lambda: reader.choice(root, path, "retention", classes)),
+        deadline_hours=reader.optional(
+            root, "deadline_hours", lambda: reader.number(root, path, "deadline_hours", 0.1, 8760)
+        ),
+        promise=Promise(
+            wrong_at_most=_promise(reader, root, path, "remove", "wrong_at_most"),
+            missed_at_most=_promise(reader, root, path, "allow", "missed_at_most"),
+        ),
+    )
+
+
+def _bands(reader: _Reader, path: tuple[str, ...], data: object) -> Bands:
+    root = reader.mapping(data, path, {"allow_below", "limit_from", "remove_from"})
+    allow = reader.number(root, path, "allow_below", 0, 1)
+    remove = reader.number(root, path, "remove_from", 0, 1)
+    limit = reader.optional(root, "limit_from", lambda: reader.number(root, path, "limit_from", 0, 1))
+    if not allow <= (remove if limit is None else limit) <= remove:
+        reader.fault(path, "thresholds must rise: allow_below <= limit_from <= remove_from")
+    return Bands(allow, remove, limit)
+
+
+def _promise(
+    reader: _Reader, root: Mapping[str, Any], path: tuple[str, ...], side: str, key: str
+) -> float | None:
+    if root.get(side) is None:
+        return None
+    given = reader.mapping(root[side], (*path, side), {key})
+    return reader.number(given, (*path, side), key, 0.0001, 0.5)

@@ -1,0 +1,86 @@
+"""How long things live: retention classes, their clocks, and when an item is due.
+
+A class says from when it counts, for how long, and whether the content service's "this post is gone"
+ends it at once (`floor_days` 0) or only after a floor, because an appeal may still need the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class RecordClass(StrEnum):
+    """What kind of record a database column belongs to; every column declares one."""
+
+    ITEM = "item"  # lives and dies with its item's clock (`RetentionClass` below)
+    AUTHOR = "author"  # until the author's last item is gone
+    DECISION = "decision"  # five years, without content
+    AUDIT = "audit"  # five years
+    DELIVERY = "delivery"  # ids on their way out, 30 days after delivery
+    IDEMPOTENCY = "idempotency"  # keyed digests, 30 days
+    BANK = "bank"  # until the entry is withdrawn or expires
+    ACCOUNT = "account"  # while the account exists
+    CONFIGURATION = "configuration"  # kept: the service's own set-up
+
+
+class Clock(StrEnum):
+    """The moment from which a class counts."""
+
+    RECEIVED = "received"
+    DECIDED = "decided"
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionClass:
+    """A named clock: `days` from `clock`; deletion on request waits until `floor_days` have passed."""
+
+    name: str
+    clock: Clock
+    days: int
+    floor_days: int = 0
+    basis: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The classes of a policy, and which one an item has at each stage of its life."""
+
+    classes: Mapping[str, RetentionClass]
+    received: str
+    review: str
+    allow: str
+    limit: str
+    remove: str
+
+    def for_verdict(self, verdict: str, category_class: str | None) -> RetentionClass:
+        """The class after a verdict; a category may name a graver one for what is limited or removed."""
+        if category_class is not None and verdict in ("limit", "remove"):
+            return self.classes[category_class]
+        return self.classes[
+            {"allow": self.allow, "limit": self.limit, "remove": self.remove}.get(verdict, self.review)
+        ]
+
+
+def due(retention_class: RetentionClass, received_at: datetime, decided_at: datetime | None) -> datetime:
+    """When an item of this class expires. A clock that has not started yet counts from receipt."""
+    return _start(retention_class, received_at, decided_at) + timedelta(days=retention_class.days)
+
+
+def deletable_at(
+    retention_class: RetentionClass,
+    received_at: datetime,
+    decided_at: datetime | None,
+    requested_at: datetime,
+) -> datetime:
+    """When content may be destroyed after a request at `requested_at`: at once, or at the floor's end."""
+    floor = _start(retention_class, received_at, decided_at) + timedelta(days=retention_class.floor_days)
+    return max(requested_at, floor) if retention_class.floor_days else requested_at
+
+
+def _start(retention_class: RetentionClass, received_at: datetime, decided_at: datetime | None) -> datetime:
+    if retention_class.clock is Clock.DECIDED and decided_at is not None:
+        return decided_at
+    return received_at

@@ -1,0 +1,42 @@
+"""Digests for exact copies and perceptual hashes for near copies."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def sha256(data: bytes) -> bytes:
+    """The 32 bytes of SHA-256 of `data`."""
+    return hashlib.sha256(data).digest()
+
+
+def text_digest(text: str) -> bytes:
+    """SHA-256 of `text` without what makes no difference to a reader: case, width, kind and run of spaces.
+
+    32 bytes, the same for copies that differ only so. It reads NFKC (Unicode annex 15), casefold, NFKC
+    again because folding may undo it, and any run of white space as one blank, none at the ends.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    # Half a surrogate pair is refused at the door; here it must not be an error of its own.
+    return sha256(" ".join(folded.split()).encode("utf-8", "surrogatepass"))
+
+
+def perceptual_hash(rgb: NDArray[np.uint8]) -> int:
+    """64-bit pHash of an RGB picture of shape (height, width, 3), from 0 to 2**64 - 1.
+
+    The signs of the 64 lowest DCT coefficients against their median, by `imagehash.phash`. Copies that
+    were scaled, compressed or recoloured stay within a Hamming distance of 8; crops, turns and mirror
+    images do not. A picture of one colour has next to no coefficients and matches others like it.
+    """
+    return int(str(imagehash.phash(Image.fromarray(rgb, "RGB"))), 16)
+
+
+def hamming(a: int, b: int) -> int:
+    """How many bits of two hashes differ, 0 to 64."""
+    return (a ^ b).bit_count()

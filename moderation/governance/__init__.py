@@ -1,0 +1,1 @@
+"""The record of who may do what, what was done, and by which rules."""

@@ -1,0 +1,125 @@
+"""API keys of content services, and the people who work here."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import pyotp
+from argon2 import PasswordHasher
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from moderation.domain.errors import InvalidInput, Unauthenticated
+from moderation.governance import audit
+from moderation.storage.ids import new_id
+from moderation.storage.tables import ApiKey, Person
+from moderation.storage.vault import Vault
+
+KEY = re.compile(r"mk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+CLIENT = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+class Scope(StrEnum):
+    """What an API key may do."""
+
+    ITEMS_WRITE = "items:write"
+    ITEMS_READ = "items:read"
+    WEBHOOKS = "webhooks:manage"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: the client a key belongs to, and what it may do."""
+
+    key_id: str
+    client: str
+    scopes: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        """How the audit log names this caller."""
+        return f"client:{self.client}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewPerson:
+    """What a new person needs to log in, known in the clear only now."""
+
+    email: str
+    password: str
+    totp_secret: str
+
+
+def create_api_key(
+    session: Session, vault: Vault, client: str, scopes: Sequence[str], now: datetime, actor: str
+) -> str:
+    """A new key for `client`, `mk_<id>_<secret>`; the secret is stored as a keyed digest only.
+
+    Raises:
+        InvalidInput: the client's name or a scope is unknown to us.
+    """
+    if not CLIENT.fullmatch(client):
+        raise InvalidInput("A client's name is 1 to 32 lower-case letters, digits and hyphens.")
+    unknown = sorted(set(scopes) - {str(scope) for scope in Scope})
+    if unknown:
+        raise InvalidInput(f"Unknown scope {unknown[0]!r}; there are {', '.join(Scope)}.")
+    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    session.add(
+        ApiKey(
+            id=key_id,
+            client=client,
+            secret_digest=vault.digest("api_key", key_id, secret),
+            scopes=list(scopes),
+            created_at=now,
+        )
+    )
+    audit.record(session, [audit.Event(actor, "api_key.created", "api_key", key_id, {"client": client})], now)
+    return f"mk_{key_id}_{secret}"
+
+
+def authenticate(session: Session, vault: Vault, token: str) -> Principal:
+    """The caller behind a bearer token.
+
+    Raises:
+        Unauthenticated: malformed, unknown or revoked; the sentence does not say which.
+    """
+    match = KEY.fullmatch(token)
+    row = session.get(ApiKey, match[1]) if match else None
+    if match is None or row is None or row.revoked_at is not None:
+        raise Unauthenticated("This API key is not valid; check it, or have a new one made.")
+    if not hmac.compare_digest(row.secret_digest, vault.digest("api_key", row.id, match[2])):
+        raise Unauthenticated("This API key is not valid; check it, or have a new one made.")
+    return Principal(row.id, row.client, frozenset(row.scopes))
+
+
+def create_person(
+    session: Session, vault: Vault, email: str, roles: Sequence[str], now: datetime, actor: str
+) -> NewPerson:
+    """A person with a fresh password and TOTP secret (RFC 6238), both returned once."""
+    identifier, password, totp = new_id(now), secrets.token_urlsafe(15), pyotp.random_base32()
+    key = vault.account_key()
+    session.add(
+        Person(
+            id=identifier,
+            email_digest=vault.digest("email", email.casefold()),
+            email=key.encrypt(email.encode(), "people", "email", str(identifier)),
+            password_hash=PasswordHasher().hash(password),
+            totp_secret=key.encrypt(totp.encode(), "people", "totp_secret", str(identifier)),
+            roles=list(roles),
+            created_at=now,
+        )
+    )
+    event = audit.Event(actor, "person.created", "person", str(identifier), {"roles": list(roles)})
+    audit.record(session, [event], now)
+    return NewPerson(email, password, totp)
+
+
+def anybody(session: Session) -> bool:
+    """Whether there is a person at all; a first run creates one."""
+    return bool(session.scalar(select(exists().select_from(Person))))

@@ -1,0 +1,138 @@
+"""Policies: read YAML with line numbers, publish as an immutable version, load the one in force."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from importlib.resources import files
+
+import yaml
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from moderation.domain.errors import Fault, NotFound, PolicyInvalid
+from moderation.domain.policy import Policy, parse_policy
+from moderation.governance import audit
+from moderation.storage.tables import PolicyRow
+
+
+def default_document() -> str:
+    """The YAML document a new installation starts with."""
+    return files("moderation").joinpath("default_policy.yaml").read_text(encoding="utf-8")
+
+
+def read(document: str, version: int) -> Policy:
+    """Parse a YAML document into a policy.
+
+    Raises:
+        PolicyInvalid: with every fault, each with the line it stands on.
+    """
+    try:
+        root = yaml.compose(document, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(document)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise PolicyInvalid([Fault((), f"not YAML: {error.problem or error.context}", line)]) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise PolicyInvalid([Fault((), "not YAML that can be read")]) from error
+    lines = _lines(root)
+    duplicates = [Fault(path, "stands twice; keep one", line) for path, line in _duplicates(root)]
+    try:
+        policy = parse_policy(data, version)
+    except PolicyInvalid as error:
+        raise PolicyInvalid([*duplicates, *(_located(fault, lines) for fault in error.faults)]) from error
+    if duplicates:
+        raise PolicyInvalid(duplicates)
+    return policy
+
+
+def publish(session: Session, document: str, published_by: str, now: datetime) -> Policy:
+    """Publish `document` as the next version and audit its hash; the same document twice is one version.
+
+    Raises:
+        PolicyInvalid: the document has faults; nothing is published.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(7_203_003)))
+    sha256 = hashlib.sha256(document.encode()).hexdigest()
+    known = session.scalar(select(PolicyRow).where(PolicyRow.sha256 == sha256))
+    newest = session.scalar(select(func.max(PolicyRow.version))) or 0
+    if known is not None and known.version == newest:
+        return read(known.document, known.version)
+    if known is not None:
+        # Going back to an older text is a new version too: a version says when it was in force.
+        document = f"{document.rstrip()}\n# published again as version {newest + 1}\n"
+        sha256 = hashlib.sha256(document.encode()).hexdigest()
+    policy = read(document, newest + 1)
+    session.add(
+        PolicyRow(
+            version=policy.version,
+            sha256=sha256,
+            document=document,
+            published_at=now,
+            published_by=published_by,
+        )
+    )
+    event = audit.Event(published_by, "policy.published", "policy", str(policy.version), {"sha256": sha256})
+    audit.record(session, [event], now)
+    return policy
+
+
+def published(session: Session) -> bool:
+    """Whether any policy was published yet."""
+    return session.scalar(select(func.max(PolicyRow.version))) is not None
+
+
+class PolicyCache:
+    """The policy in force, parsed once per version: documents are immutable, so a version never changes."""
+
+    def __init__(self) -> None:
+        self._parsed: dict[int, Policy] = {}
+
+    def current(self, session: Session) -> Policy:
+        """The newest published policy.
+
+        Raises:
+            NotFound: none was published yet.
+        """
+        newest = session.scalar(select(func.max(PolicyRow.version)))
+        if newest is None:
+            raise NotFound("No policy is published; run `moderation migrate` to publish the default one.")
+        if newest not in self._parsed:
+            document = session.scalars(select(PolicyRow.document).where(PolicyRow.version == newest)).one()
+            self._parsed[newest] = read(document, newest)
+        return self._parsed[newest]
+
+
+def _located(fault: Fault, lines: Mapping[tuple[str, ...], int]) -> Fault:
+    """The fault with the line of its key, or of the nearest key around it."""
+    path = fault.path
+    while path not in lines and path:
+        path = path[:-1]
+    return replace(fault, line=lines.get(path, 1))
+
+
+def _lines(node: yaml.Node | None, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+    """The line of every key, by its path."""
+    lines: dict[tuple[str, ...], int] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            lines[inner] = key.start_mark.line + 1
+            lines.update(_lines(value, inner))
+    return lines
+
+
+def _duplicates(node: yaml.Node | None, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], int]]:
+    """Keys that stand twice in one mapping: YAML readers silently keep the last."""
+    found: list[tuple[tuple[str, ...], int]] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            if str(key.value) in seen:
+                found.append((inner, key.start_mark.line + 1))
+            seen.add(str(key.value))
+            found.extend(_duplicates(value, inner))
+    return found

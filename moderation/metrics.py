@@ -1,0 +1,46 @@
+"""Every counter and histogram, declared once.
+
+Labels name lanes, stages, categories and detectors; never an author, an item or a person.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ITEMS = Counter("moderation_items_total", "Items accepted.", ["source", "kind"])
+DECISIONS = Counter("moderation_decisions_total", "Decisions recorded.", ["route", "category", "decision"])
+STAGE_DURATION = Histogram(
+    "moderation_stage_duration_seconds",
+    "Time a pipeline stage took for one batch.",
+    ["stage"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+)
+DETECTOR_FAILURES = Counter("moderation_detector_failures_total", "Items a detector failed on.", ["detector"])
+WEBHOOKS = Counter("moderation_webhooks_total", "Webhook attempts.", ["outcome"])
+BACKLOG_ITEMS = Gauge(
+    "moderation_backlog_items", "Items not yet screened.", ["lane", "state"], multiprocess_mode="mostrecent"
+)
+BACKLOG_AGE = Gauge(
+    "moderation_backlog_oldest_age_seconds",
+    "Age of the oldest item due.",
+    ["lane"],
+    multiprocess_mode="mostrecent",
+)
+OUTBOX_AGE = Gauge(
+    "moderation_outbox_oldest_age_seconds", "Age of the oldest webhook due.", multiprocess_mode="mostrecent"
+)
+QUEUE_AGE = Gauge(
+    "moderation_queue_oldest_age_seconds",
+    "Age of the oldest open case.",
+    ["queue"],
+    multiprocess_mode="mostrecent",
+)
+RETENTION_LAG = Gauge(
+    "moderation_retention_lag_seconds",
+    "How overdue the oldest expired item is.",
+    ["class"],
+    multiprocess_mode="mostrecent",
+)
+MODEL_INFO = Gauge(
+    "moderation_model_info", "The model versions being served.", ["name", "version"], multiprocess_mode="max"
+)

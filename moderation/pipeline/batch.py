@@ -1,0 +1,84 @@
+"""What the stages hand to each other: the content of a batch in the clear, for as long as it is screened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.runtime import Scores
+from moderation.domain.signals import DetectorStatus, Match, Signal
+from moderation.features.decode import Picture
+from moderation.storage.tables import Item
+
+T = TypeVar("T")
+Row = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text part, with the digest by which a bank knows it."""
+
+    item: UUID
+    part: str
+    text: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image part: its digest, and its picture unless it could not be decoded."""
+
+    item: UUID
+    part: str
+    digest: bytes
+    picture: Picture | None
+
+
+@dataclass(slots=True)
+class Batch:
+    """The items leased under one token, their content, and what the stages found so far."""
+
+    items: Sequence[Item]
+    now: datetime
+    texts: list[Text] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    signals: dict[UUID, list[Signal]] = field(default_factory=dict)
+    matches: dict[UUID, list[Match]] = field(default_factory=dict)
+
+    def add_signal(self, item: UUID, signal: Signal) -> None:
+        self.signals.setdefault(item, []).append(signal)
+
+    def add_match(self, item: UUID, match: Match) -> None:
+        self.matches.setdefault(item, []).append(match)
+
+
+def each_or_none(score: Callable[[Sequence[T]], Scores], inputs: Sequence[T]) -> list[Row | None]:
+    """Scores of all inputs at once; if that raises, of each alone, with None for those that raise.
+
+    So one text that breaks a classifier costs its batch a second pass and nobody else their verdict.
+    """
+    if not inputs:
+        return []
+    try:
+        return list(score(inputs))
+    except Exception:  # noqa: BLE001 - whatever a model raises, the item is told that it failed
+        return [_alone(score, one) for one in inputs]
+
+
+def _alone(score: Callable[[Sequence[T]], Scores], one: T) -> Row | None:
+    try:
+        row: Row = score([one])[0]
+    except Exception:  # noqa: BLE001 - as above
+        return None
+    return row
+
+
+def failed(part: str, detector: str, version: str, cause: str) -> Signal:
+    """The signal of a detector that could not speak, naming the cause in one word."""
+    return Signal(part, detector, version, DetectorStatus.FAILED, {}, {"cause": cause})

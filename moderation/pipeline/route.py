@@ -1,0 +1,53 @@
+"""Stage 5: the policy's word on each item, and whether people are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from uuid import UUID
+
+from models.registry import Manifest
+from moderation.domain.cases import CaseReason
+from moderation.domain.decisions import CaseDraft, Outcome
+from moderation.domain.policy import Policy
+from moderation.domain.routing import Route, Routing
+from moderation.domain.routing import route as decide
+from moderation.domain.signals import DetectorStatus, Signal
+from moderation.pipeline.batch import Batch
+
+
+def route(batch: Batch, policy: Policy, detectors: Sequence[Manifest]) -> dict[UUID, Outcome]:
+    """The outcome of every item of the batch."""
+    return {item.id: _outcome(batch, item.id, policy, detectors) for item in batch.items}
+
+
+def _outcome(batch: Batch, item: UUID, policy: Policy, detectors: Sequence[Manifest]) -> Outcome:
+    signals = batch.signals.get(item, [])
+    routing = decide(policy, signals, batch.matches.get(item, []))
+    case = _case(routing, policy) if routing.route is Route.REVIEW else None
+    findings = tuple(asdict(finding) for finding in routing.findings)
+    return Outcome(routing, findings, _detectors(signals, detectors), case)
+
+
+def _case(routing: Routing, policy: Policy) -> CaseDraft:
+    rule = policy.categories.get(routing.category) if routing.category else None
+    if routing.category is None and routing.failed:
+        reason = CaseReason.DETECTOR_FAILED
+    else:
+        reason = CaseReason.BANK if routing.matched else CaseReason.UNCERTAIN
+    # What nobody could judge is as urgent as a toss-up of middling gravity.
+    severity, probability = (rule.severity, routing.probability) if rule else (3, 0.5)
+    return CaseDraft(reason, routing.category, severity, probability)
+
+
+def _detectors(signals: Iterable[Signal], known: Sequence[Manifest]) -> tuple[dict[str, str], ...]:
+    """Every detector by name: failed if it failed anywhere, skipped if it had nothing to look at."""
+    said: dict[str, dict[str, str]] = {
+        manifest.name: {"name": manifest.name, "version": manifest.version, "status": DetectorStatus.SKIPPED}
+        for manifest in known
+    }
+    for signal in signals:
+        status = said.setdefault(signal.detector, {"name": signal.detector, "version": signal.version})
+        if status.get("status") != DetectorStatus.FAILED:
+            status["status"] = signal.status
+    return tuple(said.values())

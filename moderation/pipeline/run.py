@@ -1,0 +1,160 @@
+"""Screen a batch: the only place that knows the order of the stages.
+
+Read under the lease, think without a transaction, then write everything in one, only for the rows that
+still carry the token. Whatever happened in between, a stale worker commits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from models.registry import Manifest
+from models.runtime import Classifier
+from moderation import metrics
+from moderation.domain.content import ItemState
+from moderation.domain.decisions import Outcome
+from moderation.domain.policy import Policy
+from moderation.domain.signals import DetectorStatus
+from moderation.features.decode import Decoder
+from moderation.governance.policies import PolicyCache
+from moderation.pipeline.batch import Batch
+from moderation.pipeline.classify_image import Rgb, classify_image
+from moderation.pipeline.classify_text import classify_text
+from moderation.pipeline.match import match
+from moderation.pipeline.normalise import normalise
+from moderation.pipeline.route import route
+from moderation.review import decisions
+from moderation.review.decisions import Recorded
+from moderation.storage import items as queue
+from moderation.storage.blobs import FolderBlobs
+from moderation.storage.database import Databases, transaction
+from moderation.storage.tables import Item, SignalRow
+from moderation.storage.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a screening process holds for its whole life."""
+
+    databases: Databases
+    vault: Vault
+    blobs: FolderBlobs
+    policies: PolicyCache
+    decoder: Decoder
+    text: Sequence[Classifier[str]]
+    image: Sequence[Classifier[Rgb]]
+
+    @property
+    def detectors(self) -> list[Manifest]:
+        """The manifests of every classifier in use."""
+        return [*(c.manifest for c in self.text), *(c.manifest for c in self.image)]
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """What examining a batch came to, before any of it is written."""
+
+    batch: Batch
+    outcomes: Mapping[UUID, Outcome]
+    policy: Policy
+
+
+def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime) -> Screened:
+    """Read the batch under its lease and run every stage over it; nothing is written.
+
+    Raises:
+        VaultError: a part does not open.
+        Exception: whatever else breaks the batch as a whole; its items are then tried one by one.
+    """
+    with transaction(tools.databases.content) as session:
+        policy = tools.policies.current(session)
+        batch = Batch(queue.leased(session, token, ids), now)
+        held = [item.id for item in batch.items]
+        parts = queue.parts_of(session, held)
+    with _timed("normalise"):
+        normalise(batch, parts, tools.vault.item_keys(held), tools.blobs, tools.decoder)
+    with _timed("match"), transaction(tools.databases.content) as session:
+        match(session, batch)
+    with _timed("classify_text"):
+        classify_text(batch, tools.text)
+    with _timed("classify_image"):
+        classify_image(batch, tools.image)
+    with _timed("route"):
+        return Screened(batch, route(batch, policy, tools.detectors), policy)
+
+
+def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:
+    """Write what a batch came to, for the items that still carry `token`; returns what was recorded."""
+    batch, outcomes, policy = screened.batch, screened.outcomes, screened.policy
+    held = queue.lock_leased(session, token, [item.id for item in batch.items])
+    kept = [item for item in batch.items if item.id in held]
+    if not kept:
+        return []
+    recorded = decisions.record(session, policy, [(item, outcomes[item.id]) for item in kept], batch.now)
+    _store_signals(session, batch, kept)
+    for item in kept:
+        for signal in batch.signals.get(item.id, ()):
+            if signal.status is DetectorStatus.FAILED:
+                metrics.DETECTOR_FAILURES.labels(signal.detector).inc()
+    queue.notify(session, queue.DECIDED_CHANNEL, ",".join(str(one.item) for one in recorded))
+    return recorded
+
+
+def give_back(
+    session: Session,
+    policy: Policy,
+    token: UUID,
+    ids: Sequence[UUID],
+    now: datetime,
+    max_attempts: int,
+    retry: timedelta,
+) -> list[Recorded]:
+    """After a failure: items tried often enough go to people as dead letters, the others are tried again."""
+    held = queue.lock_leased(session, token, ids)
+    items = [item for item in queue.leased(session, token, ids) if item.id in held]
+    spent = [item for item in items if item.attempts >= max_attempts]
+    again = [item for item in items if item.attempts < max_attempts]
+    for attempts in {item.attempts for item in again}:
+        these = [item.id for item in again if item.attempts == attempts]
+        queue.release(session, token, these, now + retry * 2 ** (attempts - 1))
+    return _bury(session, policy, spent, now)
+
+
+def _bury(session: Session, policy: Policy, spent: Sequence[Item], now: datetime) -> list[Recorded]:
+    if not spent:
+        return []
+    outcomes = [(item, decisions.unscreened(item.attempts)) for item in spent]
+    recorded = decisions.record(session, policy, outcomes, now, ItemState.DEAD)
+    queue.notify(session, queue.DECIDED_CHANNEL, ",".join(str(one.item) for one in recorded))
+    return recorded
+
+
+def _store_signals(session: Session, batch: Batch, kept: Sequence[Item]) -> None:
+    rows = [
+        {
+            "item_id": item.id,
+            "part": signal.part,
+            "detector": signal.detector,
+            "version": signal.version,
+            "status": signal.status,
+            "scores": {category: round(score, 5) for category, score in signal.scores.items()},
+            "evidence": dict(signal.evidence),
+        }
+        for item in kept
+        for signal in batch.signals.get(item.id, ())
+    ]
+    if rows:
+        session.execute(insert(SignalRow), rows)
+
+
+@contextmanager
+def _timed(stage: str) -> Iterator[None]:
+    with metrics.STAGE_DURATION.labels(stage).time():
+        yield

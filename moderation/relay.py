@@ -1,0 +1,229 @@
+"""The relay: from rows that are due to wake-ups for workers. Safe in any number.
+
+Wakes on `LISTEN`, else every 50 ms. An idle worker gets whatever is due at once; while workers are busy,
+due items gather into full batches, because nothing is claimed beyond the queue's depth.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import structlog
+from redis import RedisError
+from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
+
+from moderation import delivery, jobs, metrics
+from moderation.domain.content import Lane
+from moderation.governance import erasure
+from moderation.governance.policies import PolicyCache
+from moderation.jobs import Broker
+from moderation.pipeline import run as pipeline
+from moderation.settings import Settings
+from moderation.storage import items, partitions
+from moderation.storage.blobs import FolderBlobs
+from moderation.storage.database import Databases, connect, transaction
+from moderation.storage.items import Claim
+from moderation.storage.vault import Vault
+
+OUTBOX_BATCH = 32
+GAUGE_SECONDS = 5.0
+SWEEP_SECONDS = 15.0
+UPKEEP_SECONDS = 3600.0
+DELIVERED_DAYS = 30
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Relay:
+    """What one relay process holds, and which lane's turn it is."""
+
+    settings: Settings
+    databases: Databases
+    broker: Broker
+    vault: Vault
+    blobs: FolderBlobs
+    policies: PolicyCache = field(default_factory=PolicyCache)
+    credit: float = 0.0
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Relay until `stop` is set. Outages of database and broker are waited out."""
+    with opened(settings) as relay, closing(_Waiter(settings.database_url)) as waiter:
+        upkeep = [
+            _Every(GAUGE_SECONDS, lambda: _gauges(relay)),
+            _Every(SWEEP_SECONDS, lambda: _sweep(relay)),
+            _Every(UPKEEP_SECONDS, lambda: _upkeep(relay)),
+        ]
+        while not stop.is_set():
+            try:
+                for task in upkeep:
+                    task.run_if_due()
+                if not tick(relay, datetime.now(UTC)):
+                    waiter.wait(settings.work.poll_seconds)
+            except (DBAPIError, psycopg.Error, RedisError) as error:
+                log.warning("relay_outage", error=type(error).__name__)
+                stop.wait(0.5)
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Relay]:
+    """A relay with its connections, which are let go of at the end."""
+    databases = connect(settings.database_url, settings.keystore_url)
+    broker = jobs.connect(settings.redis_url)
+    vault, blobs = Vault(databases.keystore, settings.kek), FolderBlobs(settings.blob_dir)
+    try:
+        yield Relay(settings, databases, broker, vault, blobs)
+    finally:
+        broker.connection.close()
+        databases.dispose()
+
+
+def tick(relay: Relay, now: datetime) -> bool:
+    """One round: take back expired leases, send due items and webhooks. Whether anything was sent."""
+    reclaim(relay, now)
+    sent = False
+    while relay.broker.depth(jobs.SCREENING) < relay.settings.work.queue_depth * relay.settings.workers:
+        if not _send_next(relay, now):
+            break
+        sent = True
+    return _send_webhooks(relay, now) or sent
+
+
+def reclaim(relay: Relay, now: datetime) -> None:
+    """Give items whose lease ran out back to the queue, or to people after the last attempt."""
+    work = relay.settings.work
+    with transaction(relay.databases.content) as session:
+        expired = items.expired_leases(session, now, limit=500)
+        if not expired:
+            return
+        policy = relay.policies.current(session)
+        retry = timedelta(seconds=work.retry_seconds)
+        for token in {token for token, _ in expired.values()}:
+            ids = [identifier for identifier, (held, _) in expired.items() if held == token]
+            buried = pipeline.give_back(session, policy, token, ids, now, work.max_attempts, retry)
+            jobs.notify(session, buried, now)
+    log.info("leases_expired", items=len(expired))
+
+
+def _send_next(relay: Relay, now: datetime) -> bool:
+    """Send one batch, or one item that failed before. The bulk lane has its share, and what live leaves."""
+    bulk_turn = relay.credit >= 1.0
+    for lane in (Lane.BULK, Lane.LIVE) if bulk_turn else (Lane.LIVE, Lane.BULK):
+        claim = _claim(relay, lane, now)
+        if claim is None:
+            continue
+        share = relay.settings.work.bulk_share
+        relay.credit = (
+            relay.credit - 1.0 if lane is Lane.BULK and bulk_turn else min(relay.credit + share, 1.0)
+        )
+        _send(relay, claim)
+        return True
+    return False
+
+
+def _claim(relay: Relay, lane: Lane, now: datetime) -> Claim | None:
+    work = relay.settings.work
+    lease = timedelta(seconds=work.lease_seconds)
+    with transaction(relay.databases.content) as session:
+        # Retries first: they are few, they are late already, and each goes alone.
+        return items.claim_retry(session, lane, lease, now) or items.claim_due(
+            session, lane, work.batch_items, lease, now
+        )
+
+
+def _send(relay: Relay, claim: Claim) -> None:
+    try:
+        relay.broker.send(jobs.SCREENING, jobs.SCREEN_JOB, claim.token, claim.ids)
+    except RedisError:
+        # Not a failed attempt of the items': they were never tried.
+        with transaction(relay.databases.content) as session:
+            items.unclaim(session, claim)
+        raise
+
+
+def _send_webhooks(relay: Relay, now: datetime) -> bool:
+    if relay.broker.depth(jobs.DELIVERY) >= relay.settings.work.queue_depth:
+        return False
+    with transaction(relay.databases.content) as session:
+        claimed = delivery.claim(session, now, OUTBOX_BATCH, relay.settings.work.lease_seconds)
+    if claimed is None:
+        return False
+    token, ids = claimed
+    relay.broker.send(jobs.DELIVERY, jobs.DELIVER_JOB, token, ids)
+    return True
+
+
+def _gauges(relay: Relay) -> None:
+    now = datetime.now(UTC)
+    with transaction(relay.databases.content) as session:
+        rows = items.backlog(session)
+        overdue = erasure.overdue(session, now)
+    counts: dict[tuple[str, str], int] = {
+        (lane, state): 0 for lane in Lane for state in ("received", "leased")
+    }
+    ages: dict[str, float] = dict.fromkeys(Lane, 0.0)
+    for _, lane, state, count, oldest in rows:
+        counts[lane, state] += count
+        ages[lane] = max(ages[lane], (now - oldest).total_seconds())
+    for (lane, state), count in counts.items():
+        metrics.BACKLOG_ITEMS.labels(lane, state).set(count)
+    for lane, age in ages.items():
+        metrics.BACKLOG_AGE.labels(lane).set(age)
+    for name, seconds in overdue.items():
+        metrics.RETENTION_LAG.labels(name).set(seconds)
+
+
+def _sweep(relay: Relay) -> None:
+    now = datetime.now(UTC)
+    swept = erasure.sweep(relay.databases, relay.vault, relay.blobs, now)
+    if swept:
+        log.info("items_destroyed", items=swept)
+
+
+def _upkeep(relay: Relay) -> None:
+    now = datetime.now(UTC)
+    with relay.databases.content.begin() as connection:
+        partitions.ensure(connection, now)
+    erasure.sweep_authors(relay.databases, relay.vault)
+    with transaction(relay.databases.content) as session:
+        erasure.sweep_records(session, now, now - timedelta(days=DELIVERED_DAYS))
+
+
+@dataclass(slots=True)
+class _Every:
+    """A task that runs now and then every `seconds`."""
+
+    seconds: float
+    task: Callable[[], None]
+    due: float = 0.0
+
+    def run_if_due(self) -> None:
+        if time.monotonic() >= self.due:
+            self.due = time.monotonic() + self.seconds
+            self.task()
+
+
+class _Waiter:
+    """Waits for a notification that something may be due, or for a time-out."""
+
+    def __init__(self, database_url: str) -> None:
+        self._dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._connection: psycopg.Connection | None = None
+
+    def wait(self, seconds: float) -> None:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self._dsn, autocommit=True)
+            self._connection.execute(f"LISTEN {items.ITEMS_CHANNEL}")
+        for _ in self._connection.notifies(timeout=seconds, stop_after=1):
+            pass
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()

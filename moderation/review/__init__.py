@@ -1,0 +1,1 @@
+"""Outcomes and the people who judge: decisions recorded, cases opened."""

@@ -1,0 +1,178 @@
+"""What the process was told by its environment, read once at the entry point and passed in.
+
+Every variable is listed in `docs/configuration.md`. Addresses that would carry content in the clear are
+refused here, before anything connects.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+PREFIX = "MODERATION_"
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+TLS_MODES = {"require", "verify-ca", "verify-full"}
+
+
+class SettingsError(Exception):
+    """The environment can't be used; the message says which variable and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one caller may send, and how far the work may pile up before the API says so."""
+
+    parts: int = 100
+    image_bytes: int = 10_000_000
+    text_code_points: int = 50_000
+    body_bytes: int = 48_000_000
+    batch_items: int = 100
+    wait_seconds: float = 30.0
+    requests_per_minute: int = 12_000
+    backlog_items: int = 50_000
+    backlog_items_per_client: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How machine work is cut up: batches, leases, attempts (`docs/operations.md` explains each)."""
+
+    batch_items: int = 64
+    bulk_share: float = 0.25
+    queue_depth: int = 4
+    lease_seconds: float = 60.0
+    max_attempts: int = 4
+    retry_seconds: float = 2.0
+    poll_seconds: float = 0.05
+    max_wait_seconds: float = 0.02
+    model_threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an entry point needs; secrets never show in a repr."""
+
+    database_url: str = field(repr=False)
+    keystore_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    kek: bytes = field(repr=False)
+    blob_dir: Path
+    insecure_dev: bool = False
+    log_level: str = "info"
+    workers: int = 1
+    limits: Limits = field(default_factory=Limits)
+    work: Work = field(default_factory=Work)
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Read `MODERATION_*` variables.
+
+    Raises:
+        SettingsError: a variable is missing, malformed, or names an address without encryption.
+    """
+    insecure = _get(environment, "INSECURE_DEV", "0") not in ("0", "", "false")
+    limits, work = Limits(), Work()
+    settings = Settings(
+        database_url=_postgres_url(environment, "DATABASE_URL"),
+        keystore_url=_postgres_url(environment, "KEYSTORE_URL"),
+        redis_url=_require(environment, "REDIS_URL"),
+        kek=read_kek(environment),
+        blob_dir=Path(_require(environment, "BLOB_DIR")),
+        insecure_dev=insecure,
+        log_level=_get(environment, "LOG_LEVEL", "info"),
+        workers=int(_number(environment, "WORKERS", 1)),
+        limits=Limits(
+            requests_per_minute=int(_number(environment, "REQUESTS_PER_MINUTE", limits.requests_per_minute)),
+            backlog_items=int(_number(environment, "BACKLOG_ITEMS", limits.backlog_items)),
+            backlog_items_per_client=int(
+                _number(environment, "BACKLOG_ITEMS_PER_CLIENT", limits.backlog_items_per_client)
+            ),
+        ),
+        work=Work(
+            batch_items=int(_number(environment, "BATCH_ITEMS", work.batch_items)),
+            lease_seconds=_number(environment, "LEASE_SECONDS", work.lease_seconds),
+            max_attempts=int(_number(environment, "MAX_ATTEMPTS", work.max_attempts)),
+            retry_seconds=_number(environment, "RETRY_SECONDS", work.retry_seconds),
+            model_threads=int(_number(environment, "MODEL_THREADS", work.model_threads)),
+        ),
+    )
+    if not insecure:
+        for name, url in (("DATABASE_URL", settings.database_url), ("KEYSTORE_URL", settings.keystore_url)):
+            _require_encrypted(name, url, _postgres_is_encrypted(url))
+        _require_encrypted("REDIS_URL", settings.redis_url, settings.redis_url.startswith(("rediss", "unix")))
+    return settings
+
+
+def read_kek(environment: Mapping[str, str]) -> bytes:
+    """The 32-byte key-encryption key, base64 in `MODERATION_KEK` or in the file `MODERATION_KEK_FILE` names.
+
+    Raises:
+        SettingsError: neither is set, the file can't be read, or it is not 32 bytes.
+    """
+    encoded = environment.get(PREFIX + "KEK")
+    if not encoded:
+        path = environment.get(PREFIX + "KEK_FILE")
+        if not path:
+            raise SettingsError(f"Set {PREFIX}KEK_FILE to a file holding 32 random bytes in base64.")
+        try:
+            encoded = Path(path).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"{PREFIX}KEK_FILE: {path} can't be read; check the path and mode."
+            ) from error
+    try:
+        kek = base64.b64decode(encoded.strip(), validate=True)
+    except binascii.Error as error:
+        raise SettingsError(f"{PREFIX}KEK is not base64; write 32 random bytes in base64.") from error
+    if len(kek) != 32:
+        raise SettingsError(f"{PREFIX}KEK holds {len(kek)} bytes; it must hold exactly 32.")
+    return kek
+
+
+def _get(environment: Mapping[str, str], name: str, default: str) -> str:
+    return environment.get(PREFIX + name, default)
+
+
+def _require(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(PREFIX + name)
+    if not value:
+        raise SettingsError(f"Set {PREFIX}{name}; `moderation up` sets it by itself for one machine.")
+    return value
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = _get(environment, name, str(default))
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it must be a number.") from error
+    if value <= 0:
+        raise SettingsError(f"{PREFIX}{name} is {text}; it must be above 0.")
+    return value
+
+
+def _postgres_url(environment: Mapping[str, str], name: str) -> str:
+    url = _require(environment, name)
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
+        raise SettingsError(f"{PREFIX}{name} must start with postgresql://; only PostgreSQL is supported.")
+    return f"postgresql+psycopg://{rest}"
+
+
+def _postgres_is_encrypted(url: str) -> bool:
+    query = parse_qs(urlsplit(url).query)
+    host = query.get("host", [urlsplit(url).hostname or ""])[0]
+    return host == "" or host.startswith("/") or query.get("sslmode", [""])[0] in TLS_MODES
+
+
+def _require_encrypted(name: str, url: str, encrypted: bool) -> None:
+    if encrypted or urlsplit(url).hostname in LOOPBACK:
+        return
+    raise SettingsError(
+        f"{PREFIX}{name} would carry data unencrypted. Use TLS (sslmode=require, rediss://), a Unix socket or "
+        f"loopback, or set {PREFIX}INSECURE_DEV=1 on a machine without real data."
+    )

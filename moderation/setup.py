@@ -1,0 +1,53 @@
+"""What an installation needs before it serves: migrations, keys, a policy, models, a first key and admin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from models.registry import shipped
+from moderation.governance import accounts, models, policies
+from moderation.settings import Settings
+from moderation.storage.database import connect, transaction
+from moderation.storage.migrate import migrate
+from moderation.storage.vault import Vault
+
+SERVICE_KEYS = ("lookup", "accounts")
+FIRST_CLIENT = "first"
+FIRST_ADMIN = "admin@localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRun:
+    """What a first run created, in the clear for the only time."""
+
+    api_key: str
+    email: str
+    password: str
+    totp_secret: str
+
+
+def prepare(settings: Settings) -> FirstRun | None:
+    """Bring an installation to where it can serve. Idempotent; None unless this was its first run.
+
+    Raises:
+        models.registry.ArtifactError: a shipped model is damaged.
+    """
+    now = datetime.now(UTC)
+    migrate(settings.database_url, settings.keystore_url, now)
+    databases = connect(settings.database_url, settings.keystore_url, pool_size=1)
+    try:
+        vault = Vault(databases.keystore, settings.kek)
+        vault.ensure_service_keys(SERVICE_KEYS, now)
+        with transaction(databases.content) as session:
+            models.register(session, shipped(), now)
+            # A published policy stays: the default document is only ever the first one.
+            if not policies.published(session):
+                policies.publish(session, policies.default_document(), "operator", now)
+            if accounts.anybody(session):
+                return None
+            key = accounts.create_api_key(session, vault, FIRST_CLIENT, list(accounts.Scope), now, "operator")
+            admin = accounts.create_person(session, vault, FIRST_ADMIN, ["admin"], now, "operator")
+    finally:
+        databases.dispose()
+    return FirstRun(key, admin.email, admin.password, admin.totp_secret)

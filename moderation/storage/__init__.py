@@ -1,0 +1,1 @@
+"""The database, the vault and the blobs: everything that remembers."""

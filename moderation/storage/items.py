@@ -1,0 +1,191 @@
+"""Items as a queue of work: claims under a lease, compare-and-set on its token, and look-ups.
+
+The database is the queue of record. A lease token is random; whoever still carries the row's token may
+change it, whoever does not changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, and_, exists, func, select, text, update
+from sqlalchemy.orm import Session
+
+from moderation.domain.content import ItemState, Lane
+from moderation.domain.routing import Route
+from moderation.storage.tables import Decision, Item, Part
+
+ITEMS_CHANNEL = "moderation_items"
+DECIDED_CHANNEL = "moderation_decided"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Items leased together under one token."""
+
+    token: UUID
+    ids: tuple[UUID, ...]
+
+
+def claim_due(session: Session, lane: Lane, limit: int, lease: timedelta, now: datetime) -> Claim | None:
+    """Lease up to `limit` items that nobody has tried yet, oldest first; None if there are none."""
+    return _claim(session, lane, limit, lease, now, retried=False)
+
+
+def claim_retry(session: Session, lane: Lane, lease: timedelta, now: datetime) -> Claim | None:
+    """Lease one item that failed before. It goes alone, so that a poison item fails alone."""
+    return _claim(session, lane, 1, lease, now, retried=True)
+
+
+def _claim(
+    session: Session, lane: Lane, limit: int, lease: timedelta, now: datetime, *, retried: bool
+) -> Claim | None:
+    ids = session.scalars(
+        select(Item.id)
+        .where(
+            Item.state == ItemState.RECEIVED,
+            Item.lane == lane,
+            Item.not_before <= now,
+            Item.attempts > 0 if retried else Item.attempts == 0,
+        )
+        .order_by(Item.not_before, Item.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if not ids:
+        return None
+    token = uuid4()
+    session.execute(
+        update(Item)
+        .where(Item.id.in_(ids))
+        .values(
+            state=ItemState.LEASED, lease_token=token, lease_until=now + lease, attempts=Item.attempts + 1
+        )
+        .execution_options(synchronize_session=False)
+    )
+    return Claim(token, tuple(ids))
+
+
+def leased(session: Session, token: UUID, ids: Sequence[UUID]) -> Sequence[Item]:
+    """Those of `ids` that still carry `token`, without their parts, in the order of their ids."""
+    return session.scalars(
+        select(Item).where(Item.id.in_(ids), Item.lease_token == token).order_by(Item.id)
+    ).all()
+
+
+def lock_leased(session: Session, token: UUID, ids: Sequence[UUID]) -> set[UUID]:
+    """Lock those of `ids` that still carry `token`, until the transaction ends."""
+    return set(
+        session.scalars(
+            select(Item.id)
+            .where(Item.id.in_(ids), Item.lease_token == token)
+            .order_by(Item.id)
+            .with_for_update()
+        )
+    )
+
+
+def parts_of(session: Session, ids: Sequence[UUID]) -> Sequence[Part]:
+    """All parts of `ids`, by item and position."""
+    return session.scalars(
+        select(Part).where(Part.item_id.in_(ids)).order_by(Part.item_id, Part.position)
+    ).all()
+
+
+def extend(session: Session, token: UUID, ids: Sequence[UUID], until: datetime) -> None:
+    """Keep a lease alive while a long batch is being worked on."""
+    session.execute(
+        update(Item)
+        .where(Item.id.in_(ids), Item.lease_token == token)
+        .values(lease_until=until)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def release(session: Session, token: UUID, ids: Sequence[UUID], not_before: datetime) -> None:
+    """Give leased items back to the queue, not to be tried before `not_before`."""
+    session.execute(
+        update(Item)
+        .where(Item.id.in_(ids), Item.lease_token == token)
+        .values(state=ItemState.RECEIVED, lease_token=None, lease_until=None, not_before=not_before)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def unclaim(session: Session, claim: Claim) -> None:
+    """Undo a claim whose wake-up could not be sent; it does not count as an attempt."""
+    session.execute(
+        update(Item)
+        .where(Item.id.in_(claim.ids), Item.lease_token == claim.token)
+        .values(state=ItemState.RECEIVED, lease_token=None, lease_until=None, attempts=Item.attempts - 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def expired_leases(session: Session, now: datetime, limit: int) -> Mapping[UUID, tuple[UUID, int]]:
+    """Items whose lease ran out, locked: id -> (token, attempts so far)."""
+    rows = session.execute(
+        select(Item.id, Item.lease_token, Item.attempts)
+        .where(Item.state == ItemState.LEASED, Item.lease_until < now)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return {identifier: (token, attempts) for identifier, token, attempts in rows if token is not None}
+
+
+def backlog(session: Session) -> Sequence[Row[str, str, str, int, datetime]]:
+    """What is not screened yet: rows of (client, lane, state, count, oldest not_before)."""
+    return session.execute(
+        select(Item.client, Item.lane, Item.state, func.count(), func.min(Item.not_before))
+        .where(Item.state.in_([ItemState.RECEIVED, ItemState.LEASED]))
+        .group_by(Item.client, Item.lane, Item.state)
+    ).all()
+
+
+def of_client(session: Session, client: str, identifier: UUID) -> Item | None:
+    """An item of `client`, deleted or not."""
+    return session.scalar(select(Item).where(and_(Item.id == identifier, Item.client == client)))
+
+
+def by_external(
+    session: Session, client: str, external_digest: bytes, *, lock: bool = False
+) -> Sequence[Item]:
+    """Every revision of a post, newest first, deleted ones too; with `lock` until the transaction ends."""
+    query = (
+        select(Item)
+        .where(Item.client == client, Item.external_digest == external_digest)
+        .order_by(Item.id.desc())
+    )
+    # A row read before it was locked may be stale: a worker may have decided it meanwhile.
+    return session.scalars(
+        query.with_for_update().execution_options(populate_existing=True) if lock else query
+    ).all()
+
+
+def page(
+    session: Session, client: str, status: str | None, before: UUID | None, limit: int
+) -> Sequence[Item]:
+    """Items of `client` newest first, those older than `before`, of one status or of all but `deleted`."""
+    query = select(Item).where(Item.client == client).order_by(Item.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Item.id < before)
+    if status in ("in_review", "decided"):
+        reviewed = exists().where(
+            Decision.item_id == Item.id, Decision.superseded_at.is_(None), Decision.route == Route.REVIEW
+        )
+        settled = Item.state.in_([ItemState.DONE, ItemState.DEAD])
+        query = query.where(settled, reviewed if status == "in_review" else ~reviewed)
+    elif status is None:
+        query = query.where(Item.state != ItemState.DELETED)
+    else:
+        stored = {"received": ItemState.RECEIVED, "processing": ItemState.LEASED}
+        query = query.where(Item.state == stored.get(status, ItemState.DELETED))
+    return session.scalars(query).all()
+
+
+def notify(session: Session, channel: str, payload: str = "") -> None:
+    """Wake whoever listens on `channel` once this transaction commits."""
+    session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})

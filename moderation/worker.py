@@ -1,0 +1,108 @@
+"""A worker process: one RQ queue, models loaded once, registered jobs only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import ClassVar
+
+import structlog
+from models.image import ImageClassifier
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.job import Job
+
+from models.text import TextClassifier
+from moderation import jobs, metrics
+from moderation.features.decode import Decoder
+from moderation.governance import models
+from moderation.governance.policies import PolicyCache
+from moderation.jobs import Handler
+from moderation.pipeline.run import Tools
+from moderation.settings import Settings
+from moderation.storage.blobs import FolderBlobs
+from moderation.storage.database import connect, transaction
+from moderation.storage.vault import Vault
+
+log = structlog.get_logger()
+
+
+class RegisteredJob(Job):
+    """A job whose function is looked up in a register and never imported by name."""
+
+    handlers: ClassVar[Mapping[str, Handler]] = {}
+
+    @property
+    def func(self) -> Handler:
+        """The registered handler; `RegisteredWorker` refused everything else before."""
+        return self.handlers[self.func_name]
+
+
+class RegisteredWorker(SimpleWorker):  # type: ignore[misc]
+    """Runs jobs in its own process and throws away whatever is not registered.
+
+    Whoever can write to the broker could otherwise have any importable function called.
+    """
+
+    job_class = RegisteredJob
+
+    def execute_job(self, job: RegisteredJob, queue: Queue) -> None:
+        if self._foreign(job):
+            log.error("job_refused", queue=queue.name)
+            job.delete()
+            return
+        super().execute_job(job, queue)
+
+    @staticmethod
+    def _foreign(job: RegisteredJob) -> bool:
+        # Read straight from the stored fields: the properties of these names import what they name.
+        callbacks = (job._success_callback_name, job._failure_callback_name, job._stopped_callback_name)  # noqa: SLF001
+        return job.func_name not in RegisteredJob.handlers or any(callbacks) or bool(job.instance)
+
+
+def run(settings: Settings, queue: str) -> None:
+    """Work on `queue` until told to stop by SIGTERM or SIGINT; a batch in hand is finished first."""
+    with opened(settings, queue) as worker:
+        worker.work(logging_level="WARNING")
+
+
+@contextmanager
+def opened(settings: Settings, queue: str) -> Iterator[RegisteredWorker]:
+    """A worker on `queue` with everything it needs, which is let go of at the end."""
+    databases = connect(settings.database_url, settings.keystore_url, pool_size=2)
+    vault = Vault(databases.keystore, settings.kek)
+    with ExitStack() as stack:
+        stack.callback(databases.dispose)
+        if queue == jobs.SCREENING:
+            tools = _tools(settings, databases, vault, stack.enter_context(Decoder()))
+            RegisteredJob.handlers = {jobs.SCREEN_JOB: jobs.screen_handler(settings, tools)}
+        else:
+            deliver = jobs.deliver_handler(settings, databases.content, vault)
+            RegisteredJob.handlers = {jobs.DELIVER_JOB: deliver}
+        connection = Redis.from_url(settings.redis_url, socket_connect_timeout=5, health_check_interval=30)
+        stack.callback(connection.close)
+        yield RegisteredWorker(
+            [Queue(queue, connection=connection, serializer="json", job_class=RegisteredJob)],
+            connection=connection,
+            serializer="json",
+            job_class=RegisteredJob,
+            log_job_description=False,
+            default_result_ttl=0,
+        )
+
+
+def _tools(settings: Settings, databases: Databases, vault: Vault, decoder: Decoder) -> Tools:
+    threads = settings.work.model_threads
+    with transaction(databases.content) as session:
+        manifests = models.champions(session)
+    for manifest in manifests:
+        metrics.MODEL_INFO.labels(manifest.name, manifest.version).set(1)
+    return Tools(
+        databases=databases,
+        vault=vault,
+        blobs=FolderBlobs(settings.blob_dir),
+        policies=PolicyCache(),
+        decoder=decoder,
+        text=[TextClassifier(manifest, threads) for manifest in manifests if manifest.kind == "text"],
+        image=[ImageClassifier(manifest, threads) for manifest in manifests if manifest.kind == "image"],
+    )

@@ -1,0 +1,873 @@
+"""Webhooks from the outbox to a real receiver, on a real database."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import event, func, select, update
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from moderation import delivery
+from moderation.delivery import Notice
+from moderation.domain.errors import Conflict, InvalidInput, NotFound
+from moderation.embedded import Postgres
+from moderation.metrics import WEBHOOKS
+from moderation.settings import Settings
+from moderation.storage.database import Databases, connect, transaction
+from moderation.storage.ids import new_id
+from moderation.storage.migrate import migrate
+from moderation.storage.tables import AuditEvent, Base, Outbox, WebhookEndpoint
+from moderation.storage.vault import Vault
+
+NOW = datetime.now(UTC)  # signatures are checked against the receiver's clock, so it can't be any moment
+KEK = bytes(range(32))
+CLIENT = "forum"
+
+
+@pytest.fixture(scope="module")
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    with server:
+        for name in ("moderation", "keystore"):
+            server.create_database(name)
+        addresses = server.url("moderation"), server.url("keystore")
+        migrate(*addresses, NOW)
+        yield addresses
+
+
+@pytest.fixture
+def databases(urls: tuple[str, str]) -> Iterator[Databases]:
+    engines = connect(*urls)
+    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with engines.content.begin() as connection:
+        connection.exec_driver_sql(f"TRUNCATE {names} CASCADE")
+    yield engines
+    engines.dispose()
+
+
+@pytest.fixture
+def vault(databases: Databases) -> Vault:
+    vault = Vault(databases.keystore, KEK)
+    vault.ensure_service_keys(("lookup", "accounts"), NOW)
+    return vault
+
+
+# --- the receiver ---
+
+
+@dataclass
+class Received:
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """A content service. What a path answers is its first word: `/200`, `/429/7`, `/hang`, `/drip`, `/gate`."""
+
+    port: int = 0
+    requests: list[Received] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{path}"
+
+    def at(self, path: str) -> list[Received]:
+        return [request for request in self.requests if request.path == f"/{path}"]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    state = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            first = not any(request.path == self.path for request in state.requests)
+            state.requests.append(Received(self.path, dict(self.headers.items()), body))
+            word, _, argument = self.path[1:].partition("/")
+            if word == "hang":
+                state.released.wait(20)
+                self.close_connection = True
+            elif word == "drip":
+                self.drip()
+            elif word == "gate" and first:
+                state.gate.wait(20)
+                self.answer(500)
+            else:
+                self.answer(int(word) if word.isdecimal() else 200, argument)
+
+        def drip(self) -> None:
+            self.close_connection = True
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            try:
+                while not state.released.wait(0.05):
+                    self.wfile.write(b"a")
+            except OSError:
+                return
+
+        def answer(self, status: int, argument: str = "") -> None:
+            self.send_response(status)
+            if status == 302:
+                self.send_header("Location", state.url("200/elsewhere"))
+            if argument.isdecimal():
+                self.send_header("Retry-After", argument)
+            self.send_header("Content-Length", "11")
+            self.end_headers()
+            self.wfile.write(b"secret word")
+
+        def log_message(self, *args: object) -> None:
+            return
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 64
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            return  # a client that hangs up is what some of these tests are about
+
+    server = Server(("127.0.0.1", 0), Handler)
+    server.daemon_threads = False
+    state.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield state
+    state.released.set()
+    state.gate.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+# --- shorthand ---
+
+
+@dataclass
+class Service:
+    """The service under test with a clock of its own."""
+
+    databases: Databases
+    vault: Vault
+    receiver: Receiver
+    now: datetime = NOW
+
+    def endpoint(self, path: str, client: str = CLIENT, name: str = "", events: Any = delivery.EVENTS) -> str:
+        """Register an endpoint; returns its secret."""
+        with transaction(self.databases.content) as session:
+            _, secret = delivery.register(
+                session,
+                self.vault,
+                client,
+                name or "e_" + path.replace("/", "_"),
+                self.receiver.url(path),
+                events,
+                insecure_dev=True,
+                now=self.now,
+            )
+        return secret
+
+    def notify(self, count: int = 1, client: str = CLIENT, **changes: Any) -> list[UUID]:
+        """Put `count` notices into the outbox; returns the items they tell of."""
+        notices = [
+            Notice(
+                **{
+                    "client": client,
+                    "item_id": new_id(self.now),
+                    "event": "item.decided",
+                    "payload": {"decision_id": str(new_id(self.now)), "verdict": "allow"},
+                }
+                | changes
+            )
+            for _ in range(count)
+        ]
+        with transaction(self.databases.content) as session:
+            delivery.enqueue(session, notices, self.now)
+        return [notice.item_id for notice in notices]
+
+    def claim(self, limit: int = 64, lease: float = 60) -> tuple[UUID, tuple[UUID, ...]] | None:
+        with transaction(self.databases.content) as session:
+            return delivery.claim(session, self.now, limit, lease)
+
+    def deliver(self, token: UUID, ids: tuple[UUID, ...], timeout: float = 5, jitter: float = 0.0) -> int:
+        return delivery.deliver(
+            self.databases.content,
+            self.vault,
+            True,
+            token,
+            ids,
+            lambda: self.now,
+            timeout=timeout,
+            jitter=lambda: jitter,
+        )
+
+    def run(self, **options: Any) -> int:
+        """One turn of relay and worker."""
+        claimed = self.claim()
+        return self.deliver(*claimed, **options) if claimed else 0
+
+    def rows(self) -> list[Outbox]:
+        with transaction(self.databases.content) as session:
+            return list(session.scalars(select(Outbox).order_by(Outbox.id)))
+
+    def row(self) -> Outbox:
+        (row,) = self.rows()
+        return row
+
+    def waits(self) -> float:
+        return (self.row().not_before - self.now).total_seconds()
+
+    def audited(self, action: str) -> list[AuditEvent]:
+        with transaction(self.databases.content) as session:
+            return list(session.scalars(select(AuditEvent).where(AuditEvent.action == action)))
+
+
+@pytest.fixture
+def service(databases: Databases, vault: Vault, receiver: Receiver) -> Service:
+    return Service(databases, vault, receiver)
+
+
+def outcomes(outcome: str) -> float:
+    return WEBHOOKS.labels(outcome)._value.get()  # type: ignore[attr-defined, no-any-return]
+
+
+# --- endpoints ---
+
+
+def test_register_returns_the_secret_once_and_keeps_it_encrypted(service: Service) -> None:
+    secret = service.endpoint("200", name="main", events=["item.deleted", "item.decided"])
+    assert secret.startswith("whsec_")
+    with transaction(service.databases.content) as session:
+        row = session.scalars(select(WebhookEndpoint)).one()
+        (listed,) = delivery.list_endpoints(session, CLIENT)
+        assert delivery.list_endpoints(session, "other") == []
+    assert secret.encode() not in row.secret
+    assert secret not in repr(listed)
+    place = ("webhook_endpoints", "secret", str(row.id))
+    assert service.vault.account_key().decrypt(row.secret, *place) == secret.encode()
+    assert (listed.name, listed.events, listed.disabled_at) == (
+        "main",
+        ("item.decided", "item.deleted"),
+        None,
+    )
+    (audited,) = service.audited("webhook_endpoint.created")
+    assert (audited.actor, audited.subject_id) == (f"client:{CLIENT}", str(row.id))
+    assert secret not in json.dumps(audited.details)
+
+
+def test_register_refuses_what_it_can_not_serve(service: Service) -> None:
+    service.endpoint("200", name="main")
+    with pytest.raises(Conflict, match="main"):
+        service.endpoint("201", name="main")
+    service.endpoint("200", name="main", client="other")
+    with pytest.raises(InvalidInput, match=r"item\.decided, item\.in_review"):
+        service.endpoint("200", name="more", events=["item.exploded"])
+    with pytest.raises(InvalidInput, match="at least one"):
+        service.endpoint("200", name="more", events=[])
+    with pytest.raises(InvalidInput, match="name"):
+        service.endpoint("200", name="Not A Name")
+    assert len(service.audited("webhook_endpoint.created")) == 2
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8000/", "https://127.0.0.1/", "https://10.0.0.1/", "http://example.com/"]
+)
+def test_register_checks_the_address(service: Service, url: str) -> None:
+    with transaction(service.databases.content) as session, pytest.raises(InvalidInput):
+        delivery.register(session, service.vault, CLIENT, "main", url, delivery.EVENTS, False, NOW)
+
+
+def test_number_of_endpoints_is_limited(service: Service) -> None:
+    for number in range(delivery.ENDPOINTS):
+        service.endpoint(f"200/{number}")
+    with pytest.raises(Conflict, match="remove one"):
+        service.endpoint("200/more")
+
+
+def test_remove_takes_along_what_was_on_its_way(service: Service) -> None:
+    service.endpoint("200", name="main")
+    service.notify(2)
+    claimed = service.claim(limit=1)
+    assert claimed
+    with transaction(service.databases.content) as session:
+        delivery.remove(session, CLIENT, "main", NOW)
+    assert service.rows() == []
+    assert service.deliver(*claimed) == 0
+    assert service.receiver.requests == []
+    assert len(service.audited("webhook_endpoint.removed")) == 1
+    service.endpoint("200", name="main")
+    with transaction(service.databases.content) as session, pytest.raises(NotFound):
+        delivery.remove(session, "other", "main", NOW)
+
+
+# --- enqueue ---
+
+
+def test_enqueue_fans_out_to_subscribers_or_to_the_callback_alone(service: Service) -> None:
+    service.endpoint("200/all", name="all")
+    service.endpoint("200/deleted", name="deleted", events=["item.deleted"])
+    service.endpoint("200/other", name="other", client="other")
+    service.endpoint("200/off", name="off")
+    with transaction(service.databases.content) as session:
+        session.execute(update(WebhookEndpoint).where(WebhookEndpoint.name == "off").values(disabled_at=NOW))
+        names: dict[str, UUID] = dict(session.execute(select(WebhookEndpoint.name, WebhookEndpoint.id)).all())  # type: ignore[arg-type]
+        items = {word: uuid4() for word in ("plain", "deleted", "callback", "foreign", "gone", "off")}
+        written = delivery.enqueue(
+            session,
+            [
+                Notice(CLIENT, items["plain"], "item.decided", {}),
+                Notice(CLIENT, items["deleted"], "item.deleted", {}),
+                Notice(CLIENT, items["callback"], "item.decided", {}, names["deleted"]),
+                Notice(CLIENT, items["foreign"], "item.decided", {}, names["other"]),
+                Notice(CLIENT, items["gone"], "item.decided", {}, uuid4()),
+                Notice(CLIENT, items["off"], "item.decided", {}, names["off"]),
+            ],
+            NOW,
+        )
+    sent = {(row.item_id, row.endpoint_id) for row in service.rows()}
+    assert written == 4
+    assert sent == {
+        (items["plain"], names["all"]),
+        (items["deleted"], names["all"]),
+        (items["deleted"], names["deleted"]),
+        (items["callback"], names["deleted"]),
+    }
+
+
+@pytest.mark.parametrize(("endpoints", "statements"), [(0, 1), (2, 2)])
+def test_enqueue_costs_one_query_and_one_insert(service: Service, endpoints: int, statements: int) -> None:
+    for number in range(endpoints):
+        service.endpoint(f"200/{number}")
+    seen: list[str] = []
+
+    def note(conn: object, cursor: object, statement: str, *rest: object) -> None:
+        seen.append(statement.split()[0])
+
+    event.listen(service.databases.content, "before_cursor_execute", note)
+    service.notify(1)
+    seen.clear()
+    with transaction(service.databases.content) as session:
+        delivery.enqueue(session, [Notice(CLIENT, uuid4(), "item.decided", {}) for _ in range(64)], NOW)
+    assert seen == ["SELECT", "INSERT"][:statements]
+    assert len(service.rows()) == 65 * endpoints
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"payload": {"text": "what somebody wrote"}},
+        {"payload": {"nested": {"text": "a"}}},
+        {"payload": {"long": "a" * 65}},
+        {"event": "item.exploded"},
+    ],
+)
+def test_enqueue_takes_ids_only(service: Service, changes: dict[str, Any]) -> None:
+    service.endpoint("200")
+    with pytest.raises(ValueError, match="item"):
+        service.notify(**changes)
+
+
+# --- delivering ---
+
+
+def test_message_is_thin_and_its_signature_verifies(service: Service) -> None:
+    secret = service.endpoint("200")
+    before = outcomes("delivered")
+    (item,) = service.notify(payload={"decision_id": "d1", "verdict": "remove"})
+    assert service.run() == 1
+    (request,) = service.receiver.requests
+    row = service.row()
+    assert Webhook(secret).verify(request.body, request.headers) == {
+        "type": "item.decided",
+        "timestamp": NOW.isoformat().replace("+00:00", "Z"),
+        "data": {"item_id": str(item), "decision_id": "d1", "verdict": "remove"},
+    }
+    assert request.headers["webhook-id"] == f"msg_{row.id.hex}"
+    assert request.headers["Content-Type"] == "application/json"
+    assert (row.state, row.attempts, row.last_status, row.last_error) == ("delivered", 1, 200, None)
+    assert (row.delivered_at, row.lease_token, row.lease_until) == (NOW, None, None)
+    assert outcomes("delivered") == before + 1
+    assert service.claim() is None
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(request.body + b" ", request.headers)
+
+
+def test_retries_follow_the_schedule_under_one_id_and_then_end(service: Service) -> None:
+    service.endpoint("500")
+    service.notify()
+    waits = []
+    for _ in range(9):
+        assert service.run() == 0
+        waits.append(service.waits())
+        service.now = service.row().not_before - timedelta(milliseconds=1)
+        assert service.claim() is None
+        service.now += timedelta(milliseconds=1)
+    hours = [2, 5, 10, 14, 20, 24]
+    assert waits == [5, 300, 1_800, *[3_600 * number for number in hours]]
+    dead, retried = outcomes("dead"), outcomes("retry")
+    assert service.run() == 0
+    row = service.row()
+    assert (row.state, row.attempts, row.last_status, row.last_error) == ("dead", 10, 500, "refused")
+    assert (outcomes("dead"), outcomes("retry")) == (dead + 1, retried)
+    service.now += timedelta(days=30)
+    assert service.claim() is None
+    requests = service.receiver.requests
+    assert len(requests) == 10
+    assert len({request.headers["webhook-id"] for request in requests}) == 1
+    assert len({request.body for request in requests}) == 1
+    assert len({request.headers["webhook-timestamp"] for request in requests}) == 10
+
+
+@pytest.mark.parametrize(
+    ("attempts", "retry_after", "jitter", "wait"),
+    [
+        (1, None, 0.0, 5),
+        (1, None, 1.0, 5.5),
+        (1, 2.0, 0.0, 5),
+        (1, 900.0, 0.0, 900),
+        (1, 900.0, 1.0, 990),
+        (1, 1e9, 0.0, 86_400),
+        (9, 10.0, 0.0, 86_400),
+        (10, None, 0.0, None),
+        (10, 900.0, 0.0, None),
+    ],
+)
+def test_retry_wait(attempts: int, retry_after: float | None, jitter: float, wait: float | None) -> None:
+    assert delivery.retry_wait(attempts, retry_after, jitter) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error", "waits"),
+    [
+        ("429/900", 429, "refused", 900),
+        ("503/60", 503, "refused", 60),
+        ("429/1", 429, "refused", 5),
+        ("500/900", 500, "refused", 5),
+        ("404", 404, "refused", 5),
+        ("302", 302, "refused", 5),
+        ("hang", None, "timeout", 5),
+        ("drip", None, "timeout", 5),
+    ],
+)
+def test_failure_is_noted_in_a_word(
+    service: Service, path: str, status: int | None, error: str, waits: float
+) -> None:
+    service.endpoint(path)
+    service.notify()
+    assert service.run(timeout=0.4) == 0
+    row = service.row()
+    assert (row.state, row.attempts, row.last_status, row.last_error) == ("pending", 1, status, error)
+    assert (row.lease_token, row.lease_until, row.delivered_at) == (None, None, None)
+    assert service.waits() == waits
+    assert len(service.receiver.requests) == 1  # a redirect was not followed
+
+
+def test_address_is_checked_again_at_sending(service: Service) -> None:
+    service.endpoint("200")
+    service.notify()
+    with transaction(service.databases.content) as session:
+        session.execute(update(WebhookEndpoint).values(url="https://169.254.169.254/latest"))
+    assert service.run() == 0
+    assert service.row().last_error == "refused address"
+
+
+def test_gone_disables_the_endpoint_and_all_that_waits_for_it(service: Service) -> None:
+    service.endpoint("410", name="main")
+    service.notify(5)
+    first = service.claim(limit=3)
+    assert first
+    assert service.deliver(*first) == 0
+    assert sorted((row.state, row.last_status or 0, row.last_error or "") for row in service.rows()) == [
+        ("dead", 0, "endpoint disabled"),
+        ("dead", 0, "endpoint disabled"),
+        ("dead", 410, "gone"),
+        ("pending", 0, ""),
+        ("pending", 0, ""),
+    ]
+    assert service.run() == 0
+    assert {row.state for row in service.rows()} == {"dead"}
+    assert len(service.receiver.requests) == 1
+    with transaction(service.databases.content) as session:
+        (endpoint,) = delivery.list_endpoints(session, CLIENT)
+    assert (endpoint.disabled_at, endpoint.disabled_because) == (NOW, "it answered 410 Gone")
+    (audited,) = service.audited("webhook_endpoint.disabled")
+    assert (audited.actor, audited.subject_id) == ("machine", str(endpoint.id))
+    service.notify()
+    assert len(service.rows()) == 5
+
+
+def test_hanging_endpoint_costs_others_nothing_and_itself_one_time_out(service: Service) -> None:
+    service.endpoint("hang", events=["item.decided"])
+    service.endpoint("200", events=["item.decided"])
+    service.notify(20)
+    start = time.monotonic()
+    assert service.run(timeout=0.8) == 20
+    assert time.monotonic() - start < 1.6
+    assert len(service.receiver.at("hang")) == 1
+    slow = [row for row in service.rows() if row.state != "delivered"]
+    assert len(slow) == 20
+    assert {(row.state, row.attempts, row.last_error) for row in slow} == {("pending", 1, "timeout")}
+
+
+def test_hanging_endpoints_more_than_threads(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each holds one thread only; whoever answers is served by the rest, all of it before they time out."""
+    monkeypatch.setattr(delivery, "THREADS", 4)
+    for number in range(3):
+        service.endpoint(f"hang/{number}", events=["item.decided"])
+    service.endpoint("200", events=["item.decided"])
+    service.notify(8)
+    claimed = service.claim()
+    assert claimed
+    worker = threading.Thread(target=service.deliver, args=claimed, kwargs={"timeout": 2})
+    start = time.monotonic()
+    worker.start()
+    while len(service.receiver.at("200")) < 8 and time.monotonic() - start < 1.5:
+        time.sleep(0.02)
+    assert len(service.receiver.at("200")) == 8
+    worker.join()
+
+
+def test_answering_endpoint_is_sent_to_in_parallel(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.endpoint("200")
+    service.notify(30)
+    under_way: list[int] = []
+    post = delivery.outbound.Client.post
+    lock, flying = threading.Lock(), 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal flying
+        with lock:
+            flying += 1
+            under_way.append(flying)
+        time.sleep(0.02)
+        try:
+            return post(*args)
+        finally:
+            with lock:
+                flying -= 1
+
+    monkeypatch.setattr(delivery.outbound.Client, "post", counted)
+    assert service.run() == 30
+    assert under_way[:2] == [1, 1]  # the first alone, until the endpoint has answered
+    assert max(under_way) == delivery.THREADS_AN_ENDPOINT
+
+
+def test_slower_please_spares_the_rest_without_counting_an_attempt(service: Service) -> None:
+    service.endpoint("429/120")
+    service.notify(4)
+    assert service.run() == 0
+    assert len(service.receiver.requests) == 1
+    rows = sorted(service.rows(), key=lambda row: row.attempts)
+    assert [row.attempts for row in rows] == [0, 0, 0, 1]
+    assert {row.not_before for row in rows} == {NOW + timedelta(seconds=120)}
+
+
+def test_batch_that_takes_too_long_gives_the_rest_back(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.endpoint("hang")
+    service.endpoint("200", client="other")
+    service.notify()
+    service.notify(client="other")
+    monkeypatch.setattr(delivery, "BUDGET_SECONDS", 0.1)
+    assert service.run(timeout=0.5) == 0
+    assert service.receiver.requests == []
+    assert {(row.state, row.attempts, row.not_before) for row in service.rows()} == {("pending", 0, NOW)}
+
+
+# --- leases ---
+
+
+def test_claim_is_fair_between_endpoints(service: Service) -> None:
+    service.endpoint("200/a", client="a")
+    service.notify(30, client="a")
+    service.now += timedelta(seconds=1)
+    for client, count in (("b", 3), ("c", 1)):
+        service.endpoint(f"200/{client}", client=client)
+        service.notify(count, client=client)
+    claimed = service.claim(limit=8)
+    assert claimed
+    clients = [row.client for row in service.rows() if row.id in claimed[1]]
+    assert (len(clients), clients.count("b"), clients.count("c")) == (8, 3, 1)
+
+
+def test_endpoint_in_flight_holds_one_batch_at_most(service: Service) -> None:
+    service.endpoint("200/a", client="a")
+    service.notify(30, client="a")
+    assert len((service.claim(limit=8) or (None, ()))[1]) == 8
+    assert service.claim(limit=8) is None
+    service.endpoint("200/b", client="b")
+    service.notify(2, client="b")
+    claimed = service.claim(limit=8)
+    assert claimed
+    assert {row.client for row in service.rows() if row.id in claimed[1]} == {"b"}
+
+
+def test_relays_beside_each_other_claim_each_row_once(service: Service) -> None:
+    service.endpoint("200")
+    service.notify(40)
+    with transaction(service.databases.content) as first, transaction(service.databases.content) as second:
+        one = delivery.claim(first, NOW, 10, 60)
+        two = delivery.claim(second, NOW, 40, 60)
+    assert one
+    assert two
+    assert not set(one[1]) & set(two[1])
+    assert one[0] != two[0]
+    assert len(one[1]) + len(two[1]) == 40
+
+
+def test_lost_wake_up_costs_no_attempt(service: Service) -> None:
+    service.endpoint("200")
+    service.notify()
+    assert service.claim(lease=60)
+    service.now += timedelta(seconds=59)
+    assert service.claim() is None
+    service.now += timedelta(seconds=1)
+    assert service.run() == 1
+    assert service.row().attempts == 1
+
+
+def test_wake_up_that_comes_twice_sends_once(service: Service) -> None:
+    service.endpoint("200")
+    service.notify()
+    claimed = service.claim()
+    assert claimed
+    assert service.deliver(*claimed) == 1
+    assert service.deliver(*claimed) == 0
+    assert len(service.receiver.requests) == 1
+
+
+def test_stale_token_sends_nothing_and_changes_nothing(service: Service) -> None:
+    service.endpoint("200")
+    service.notify()
+    stale = service.claim()
+    assert stale
+    service.now += timedelta(seconds=60)
+    fresh = service.claim()
+    assert fresh
+    assert service.deliver(*stale) == 0
+    assert service.receiver.requests == []
+    assert (service.row().state, service.row().lease_token) == ("leased", fresh[0])
+    assert service.deliver(*fresh) == 1
+
+
+def test_worker_that_comes_too_late_changes_nothing(service: Service) -> None:
+    """It hangs in its post until another worker has taken the row over and delivered it."""
+    service.endpoint("gate")
+    service.notify()
+    claimed = service.claim()
+    assert claimed
+    zombie = threading.Thread(target=service.deliver, args=claimed, kwargs={"timeout": 10})
+    zombie.start()
+    wait_for(lambda: bool(service.receiver.requests))
+    service.now += timedelta(hours=1)
+    assert service.run() == 1
+    service.receiver.gate.set()  # it is answered 500 now, which would mean: again in five seconds
+    zombie.join()
+    row = service.row()
+    assert (row.state, row.attempts, row.last_status) == ("delivered", 2, 200)
+
+
+KILLED = """
+import sys
+from datetime import UTC, datetime
+from uuid import UUID
+from moderation.delivery import deliver
+from moderation.storage.database import connect
+from moderation.storage.vault import Vault
+content, keystore, token, *ids = sys.argv[1:]
+databases = connect(content, keystore)
+vault = Vault(databases.keystore, bytes(range(32)))
+deliver(databases.content, vault, True, UUID(token), [UUID(i) for i in ids], lambda: datetime.now(UTC))
+"""
+
+
+def test_worker_killed_between_post_and_commit_sends_again_under_the_same_id(
+    service: Service, urls: tuple[str, str]
+) -> None:
+    service.endpoint("gate")
+    service.notify()
+    claimed = service.claim()
+    assert claimed
+    token, ids = claimed
+    worker = subprocess.Popen([sys.executable, "-c", KILLED, *urls, str(token), *map(str, ids)])
+    wait_for(lambda: bool(service.receiver.requests))
+    worker.kill()
+    worker.wait()
+    service.receiver.gate.set()
+    service.now = datetime.now(UTC) + timedelta(seconds=60)
+    assert service.claim() is None  # the worker's lease is longer than the relay's
+    service.now += timedelta(seconds=60)
+    assert service.run() == 1
+    first, second = service.receiver.requests
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.body == second.body
+    assert (service.row().state, service.row().attempts) == ("delivered", 2)
+
+
+def test_worker_that_dies_at_every_attempt_comes_to_an_end(service: Service) -> None:
+    service.endpoint("200")
+    service.notify()
+    with transaction(service.databases.content) as session:
+        session.execute(update(Outbox).values(attempts=delivery.ATTEMPTS))
+    assert service.run() == 0
+    assert (service.row().state, service.row().attempts) == ("dead", delivery.ATTEMPTS)
+    assert service.row().last_error == "given up"
+    assert service.receiver.requests == []
+
+
+# --- dead letters ---
+
+
+def make_dead(service: Service) -> None:
+    with transaction(service.databases.content) as session:
+        session.execute(
+            update(Outbox).values(state="dead", attempts=10, last_status=500, last_error="refused")
+        )
+
+
+def test_dead_letters_and_replay(service: Service) -> None:
+    service.endpoint("200", name="main")
+    service.endpoint("200/other", name="main", client="other")
+    items = service.notify(3)
+    service.notify(client="other")
+    make_dead(service)
+    with transaction(service.databases.content) as session:
+        assert len(delivery.dead_letters(session)) == 4
+        assert len(delivery.dead_letters(session, limit=1)) == 1
+        letters = delivery.dead_letters(session, CLIENT)
+        assert {letter.item_id for letter in letters} == set(items)
+        one = letters[0]
+        assert (one.endpoint, one.event, one.attempts, one.last_status, one.last_error) == (
+            "main",
+            "item.decided",
+            10,
+            500,
+            "refused",
+        )
+        chosen = delivery.outbox_id(one.webhook_id)
+        assert delivery.replay(session, [chosen], NOW, client="other") == 0
+        assert delivery.replay(session, [chosen], NOW) == 1
+        assert delivery.replay(session, [chosen], NOW) == 0
+    assert service.run() == 1
+    assert service.receiver.requests[0].headers["webhook-id"] == one.webhook_id
+    assert [row.attempts for row in service.rows() if row.id == chosen] == [1]
+    with transaction(service.databases.content) as session:
+        assert delivery.replay(session, None, NOW, client=CLIENT) == 2
+        assert delivery.replay(session, None, NOW) == 1
+
+
+def test_replay_waits_until_the_endpoint_is_enabled(service: Service) -> None:
+    service.endpoint("410", name="main")
+    service.notify()
+    service.run()
+    with transaction(service.databases.content) as session:
+        assert delivery.replay(session, None, NOW) == 0
+        delivery.enable(session, CLIENT, "main", NOW)
+        delivery.enable(session, CLIENT, "main", NOW)
+        assert delivery.replay(session, None, NOW) == 1
+    assert len(service.audited("webhook_endpoint.enabled")) == 1
+
+
+def test_commands(service: Service, urls: tuple[str, str], tmp_path: Path) -> None:
+    settings = Settings(urls[0], urls[1], "unix:///nowhere", KEK, tmp_path)
+    service.endpoint("200")
+    service.notify(3)
+    make_dead(service)
+    letters = delivery.list_dead(settings)
+    assert len(letters) == 3
+    assert delivery.replay_dead(settings, [letters[0].webhook_id]) == 1
+    assert delivery.replay_dead(settings, None) == 2
+    assert delivery.list_dead(settings) == []
+    with pytest.raises(InvalidInput, match="msg_"):
+        delivery.replay_dead(settings, ["msg_1"])
+
+
+# --- what else may go wrong ---
+
+
+def test_secret_that_does_not_open_fails_its_own_messages_only(service: Service) -> None:
+    service.endpoint("200/a", client="a", name="a")
+    service.endpoint("200/b", client="b", name="b")
+    service.notify(client="a")
+    service.notify(client="b")
+    with transaction(service.databases.content) as session:
+        one = select(WebhookEndpoint.secret).where(WebhookEndpoint.name == "b").scalar_subquery()
+        session.execute(update(WebhookEndpoint).where(WebhookEndpoint.name == "a").values(secret=one))
+    assert service.run() == 1
+    failed = next(row for row in service.rows() if row.client == "a")
+    assert (failed.state, failed.attempts, failed.last_error) == ("pending", 1, "secret does not open")
+    assert service.receiver.at("200/a") == []
+
+
+def test_unforeseen_error_keeps_the_outcomes_of_the_others(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.endpoint("200/a", client="a")
+    service.endpoint("200/b", client="b")
+    service.notify(client="a")
+    service.notify(client="b")
+    post = delivery.outbound.Client.post
+
+    def broken(client: Any, url: str, *rest: Any) -> Any:
+        if url.endswith("/a"):
+            raise RuntimeError("secret detail")
+        return post(client, url, *rest)
+
+    monkeypatch.setattr(delivery.outbound.Client, "post", broken)
+    assert service.run() == 1
+    assert sorted(row.last_error or "" for row in service.rows()) == ["", "internal error"]
+
+
+def test_nothing_sent_or_secret_is_logged(
+    service: Service, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secrets = []
+    items: list[UUID] = []
+    for path in ("200/token-7", "500/token-7", "410/token-7", "hang/token-7", "302/token-7"):
+        secrets.append(service.endpoint(path, name="e_" + path[:3], events=["item.decided"]))
+    items += service.notify(payload={"decision_id": "canary-decision", "verdict": "remove"})
+    stale = service.claim()
+    assert stale
+    service.now += timedelta(seconds=60)
+    assert service.run(timeout=0.3) == 1
+    service.deliver(*stale)
+    output = caplog.text + "".join(capfd.readouterr())
+    assert "webhook_endpoint.disabled" in output
+    assert "webhooks.lease_lost" in output
+    for canary in (*secrets, *(str(item) for item in items), "canary-decision", "token-7", "secret word"):
+        assert canary not in output
+    assert "v1," not in output
+
+
+def test_rows_fill_every_column(service: Service) -> None:
+    service.endpoint("200")
+    service.notify()
+    with transaction(service.databases.content) as session:
+        assert session.scalar(select(func.count()).select_from(Outbox).where(Outbox.state == "pending")) == 1
+    row = service.row()
+    empty = {column.name for column in Outbox.__table__.columns if getattr(row, column.name) is None}
+    assert empty == {"lease_token", "lease_until", "last_status", "last_error", "delivered_at"}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)

@@ -1,0 +1,93 @@
+"""Stage 3: from logits to probabilities, one Platt pair per head, on texts that training never saw.
+
+Two numbers a head, because most heads have far fewer than a thousand positives here; isotonic regression
+would fit the noise. Stage `export` does the same again on the logits of the model that ships: quantising
+moves them.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from models.text import Forward, Logits, Windowing, open_tokenizer, window_logits
+from training.common import Matrix, Run, TrainingError, progress
+from training.dataset import HEADS, Row, held_out_labels, read
+from training.metrics import Platt, platt
+
+
+def windowing(arguments: Namespace, bucket: int = 32) -> Windowing:
+    """How long texts are cut, here and when serving."""
+    return Windowing(size=arguments.tokens, overlap=arguments.tokens // 4, limit=32, bucket=bucket)
+
+
+def score_rows(
+    run: Run, name: str, part: str, rows: Sequence[Row], forward: Forward, windows: Windowing, tokenizer: str
+) -> Logits:
+    """Logits (n, heads) of a part's rows under the model called `name`; kept in the run's folder."""
+    kept = run.path(f"logits-{name}-{part}.npy")
+    if kept.exists():
+        found: Logits = np.load(kept)
+        if len(found) == len(rows):
+            return found
+    opened = open_tokenizer(tokenizer)
+    pieces = []
+    with progress(f"{name} on {part}", len(rows)) as advance:
+        for start in range(0, len(rows), 512):
+            texts = [row.text for row in rows[start : start + 512]]
+            pieces.append(window_logits(texts, opened, windows, forward, len(HEADS)))
+            advance(len(texts))
+    logits = np.concatenate(pieces)
+    np.save(kept, logits)
+    return logits
+
+
+def fit_outputs(logits: Logits, labels: Matrix) -> dict[str, Platt]:
+    """Per head its Platt pair, fitted where `labels` (n, heads) are not NaN.
+
+    Raises:
+        TrainingError: a head has no positives or no negatives to fit on, or ranks the wrong way round.
+    """
+    result = {}
+    for column, head in enumerate(HEADS):
+        known = ~np.isnan(labels[:, column])
+        try:
+            result[head] = platt(logits[known, column].astype(np.float64), labels[known, column])
+        except ValueError as error:
+            raise TrainingError(f"Head {head!r} can't be calibrated: {error}.") from error
+    return result
+
+
+def probabilities(logits: Logits, outputs: dict[str, Platt]) -> Matrix:
+    """Calibrated probabilities of shape (n, heads)."""
+    columns = [outputs[head](logits[:, i].astype(np.float64)) for i, head in enumerate(HEADS)]
+    return np.stack(columns, axis=1)
+
+
+def described(outputs: dict[str, Platt], labels: Matrix) -> dict[str, Any]:
+    """The fit as it is written down: the two numbers and what they rest on."""
+    return {
+        head: {
+            "scale": outputs[head].scale,
+            "shift": outputs[head].shift,
+            "labelled": int((~np.isnan(labels[:, i])).sum()),
+            "positives": int(np.nansum(labels[:, i])),
+        }
+        for i, head in enumerate(HEADS)
+    }
+
+
+def main(run: Run, arguments: Namespace) -> None:
+    """Score the calibration part with the fine-tuned model and fit each head."""
+    from training.train import TOKENIZER, load_model, torch_forward  # torch is for these stages alone
+
+    started = time.monotonic()
+    rows = read(run, "calibrate")
+    forward = torch_forward(load_model(run), arguments.threads)
+    logits = score_rows(run, "torch", "calibrate", rows, forward, windowing(arguments), str(TOKENIZER))
+    labels = held_out_labels(rows)
+    run.finish("calibrate", arguments, started, outputs=described(fit_outputs(logits, labels), labels))

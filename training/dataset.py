@@ -1,0 +1,260 @@
+"""Stage 1: labelled texts to rows with policy heads, without duplicates, split so that nothing leaks.
+
+The tables on top are the whole editorial policy of the training set; they are copied into the record of
+the run, and from there into the model's manifest and card.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from argparse import Namespace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.registry import file_sha256
+from models.text import normalise
+from training.common import Matrix, Run, TrainingError, digest, matrix, read_lines, write_lines
+from training.contrast import contrast_rows
+
+FILE = "labelled.parquet"
+
+# The dataset's label -> the policy's category, which is also the name of the model's head.
+LABELS: Mapping[str, str] = {
+    "toxic": "toxicity",
+    "insult": "harassment",
+    "hate": "hate",
+    "threat": "threat",
+    "obscene": "profanity",
+    "sexual": "sexual",
+    "selfharm": "self_harm",
+    "spam": "spam",
+}
+HEADS: tuple[str, ...] = tuple(LABELS.values())
+
+# Never trained on, whole: what counts is text from elsewhere.
+UNSEEN = frozenset({"context_toxicity", "stormfront"})
+
+# Training rows per source at most. Rows positive for a head in FIRST come first, so a cap never costs one.
+CAPS: Mapping[str, int] = {
+    "davidson": 10_000,
+    "edos": 11_000,
+    "jigsaw_bin": 8_000,
+    "paradetox": 8_000,
+    "reddit27": 2_500,
+    "spamassassin": 2_500,
+    "toxic_spans": 2_500,
+}
+UNSEEN_CAP = 4_000
+FIRST: tuple[str, ...] = ("threat", "sexual", "self_harm", "profanity", "harassment", "hate")
+# Toxicity is rare in this source and nearly everything in some others.
+FIRST_IN: Mapping[str, tuple[str, ...]] = {
+    "jigsaw_bin": (*FIRST, "toxicity"),
+    "context_toxicity": ("toxicity",),
+}
+
+ONE_SIDED = 0.95
+
+# Share of a source without a dev part of its own that is held out, by hash of the normalised text.
+HELD_OUT = 0.24
+
+# A missing label is not a no, but in these sources a head's positives can hardly occur; without any
+# negatives from elsewhere a head labelled in one source only learns to recognise the source. Such a row
+# counts as a no with this weight in training, and never in calibration or evaluation.
+_DISCUSSIONS = ("cad", "davidson", "dynahate", "edos", "hatemoji", "jigsaw_bin", "jigsaw_ml", "paradetox",
+                "sbic", "toxigen")  # fmt: skip
+_MESSAGES = ("sms_spam", "smishing", "spamassassin")
+ASSUMED_NO: Mapping[str, tuple[float, tuple[str, ...]]] = {
+    "spam": (0.1, (*_DISCUSSIONS, "reddit27")),
+    "self_harm": (0.1, (*_DISCUSSIONS, *_MESSAGES)),
+    "hate": (0.1, (*_MESSAGES, "reddit27")),
+    "threat": (0.1, (*_MESSAGES, "reddit27")),
+    "toxicity": (0.1, (*_MESSAGES, "reddit27", "toxigen", "hatemoji", "edos")),
+    "sexual": (0.1, ("toxigen", "cad", "stormfront", "sms_spam")),
+    "harassment": (0.1, _MESSAGES),
+    "profanity": (0.1, _MESSAGES),
+}
+# What people called not toxic at all is none of these either.
+IMPLIED_BY_NOT_TOXIC = (0.3, ("harassment", "hate", "threat", "profanity", "sexual"))
+
+
+@dataclass(slots=True)
+class Row:
+    """One text; `labels` by head, 0 or 1, a head that nobody labelled is absent."""
+
+    text: str
+    source: str
+    part: str
+    labels: dict[str, int] = field(default_factory=dict)
+
+
+def key(text: str) -> str:
+    """What makes two texts the same: letters, with case, space and punctuation gone and digits alike."""
+    return "".join("0" if c.isdigit() else c for c in normalise(text).casefold() if c.isalnum())
+
+
+def part_of(text_key: str, source: str, split: str, has_dev: bool) -> str:
+    """train, calibrate, evaluate or unseen; from the source's own dev part where it has one."""
+    if source in UNSEEN:
+        return "unseen"
+    draw = digest(text_key) / 2**64
+    if split != "dev" and (has_dev or draw >= HELD_OUT):
+        return "train"
+    return "calibrate" if digest("half:" + text_key) % 2 else "evaluate"
+
+
+def merge(rows: Iterable[tuple[str, Row]]) -> list[Row]:
+    """One row per key: labels joined, contradictory ones dropped, held out if any copy is."""
+    order = {"evaluate": 0, "calibrate": 1, "train": 2, "unseen": 3}
+    kept: dict[str, Row] = {}
+    disputed: dict[str, set[str]] = defaultdict(set)
+    for text_key, row in rows:
+        first = kept.setdefault(text_key, row)
+        if first is row:
+            continue
+        first.part = min(first.part, row.part, key=order.__getitem__)
+        for head, value in row.labels.items():
+            if first.labels.setdefault(head, value) != value:
+                disputed[text_key].add(head)
+    for text_key, heads in disputed.items():
+        for head in heads:
+            del kept[text_key].labels[head]
+    # A copy in another source means that an "unseen" text was seen: it has left that part above.
+    return [row for row in kept.values() if row.labels]
+
+
+def cap(rows: list[Row]) -> list[Row]:
+    """Rows of a capped source beyond its cap dropped: rare positives first, then by hash."""
+    result, waiting = [], defaultdict(list)
+    for row in rows:
+        if row.part == "unseen" or (row.part == "train" and row.source in CAPS):
+            waiting[row.source].append(row)
+        else:
+            result.append(row)
+    for source, crowd in waiting.items():
+        first = FIRST_IN.get(source, FIRST)
+        crowd.sort(key=lambda row: (all(row.labels.get(h) != 1 for h in first), digest(row.text)))
+        result += crowd[: CAPS.get(source, UNSEEN_CAP)]
+    return result
+
+
+def target(row: Row) -> list[tuple[float, float]]:
+    """Per head the target and its weight in training: 1 if labelled, little if assumed, 0 if unknown."""
+    not_toxic, heads = IMPLIED_BY_NOT_TOXIC
+    result = []
+    for head in HEADS:
+        assumed, sources = ASSUMED_NO.get(head, (0.0, ()))
+        if head in row.labels:
+            result.append((float(row.labels[head]), 1.0))
+        elif row.labels.get("toxicity") == 0 and head in heads:
+            result.append((0.0, not_toxic))
+        else:
+            result.append((0.0, assumed if row.source in sources else 0.0))
+    return result
+
+
+def labels(rows: Iterable[Row]) -> Matrix:
+    """Labels of shape (n, heads), NaN where nobody labelled."""
+    return matrix([[row.labels.get(head) for head in HEADS] for row in rows])
+
+
+def held_out_labels(rows: Sequence[Row]) -> Matrix:
+    """Labels for calibration and evaluation: NaN also where a source's labels for a head are nearly all yes.
+
+    Such sources published only their positives. Ranking them would measure the source, and counting them
+    would raise every calibrated probability.
+    """
+    result = labels(rows)
+    sources = [row.source for row in rows]
+    for source in set(sources):
+        mine = [i for i, other in enumerate(sources) if other == source]
+        for column in range(len(HEADS)):
+            known = [i for i in mine if not math.isnan(result[i, column])]
+            if known and result[known, column].mean() > ONE_SIDED:
+                result[known, column] = math.nan
+    return result
+
+
+def read_source(path: Path) -> list[tuple[str, Row]]:
+    """The published rows with their keys, empty texts left out.
+
+    Raises:
+        TrainingError: the file is not there or lacks a column.
+    """
+    import pyarrow.parquet as parquet  # only this stage needs it
+
+    try:
+        table = parquet.read_table(path, columns=["text", "source", "split", *LABELS]).to_pylist()
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} can't be read: give --data the folder that holds {FILE}.") from error
+    return list(parse(table))
+
+
+def parse(table: list[dict[str, Any]]) -> Iterator[tuple[str, Row]]:
+    """Rows of the published table as (key, Row)."""
+    with_dev = {record["source"] for record in table if record["split"] == "dev"}
+    for record in table:
+        text_key = key(record["text"])
+        if not text_key:
+            continue
+        source = record["source"]
+        part = part_of(text_key, source, record["split"], source in with_dev)
+        found = {LABELS[label]: record[label] for label in LABELS}
+        known = {h: int(v) for h, v in found.items() if v is not None and not math.isnan(v)}
+        yield text_key, Row(record["text"], source, part, known)
+
+
+def read(run: Run, *parts: str) -> list[Row]:
+    """The run's rows of the given parts.
+
+    Raises:
+        TrainingError: stage `dataset` has not finished.
+    """
+    run.record("dataset")
+    return [row for row in (Row(**line) for line in read_lines(run.path("rows.jsonl"))) if row.part in parts]
+
+
+def counts(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, str]]]:
+    """part -> source -> head -> "positives/labelled", and how many rows."""
+    seen: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
+    sizes: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        sizes[row.part, row.source] += 1
+        for head, value in row.labels.items():
+            seen[row.part, row.source, head][0] += value
+            seen[row.part, row.source, head][1] += 1
+    result: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    for (part, source), size in sorted(sizes.items()):
+        result[part][source]["rows"] = str(size)
+    for (part, source, head), (positives, labelled) in sorted(seen.items()):
+        result[part][source][head] = f"{positives}/{labelled}"
+    return result
+
+
+def main(run: Run, arguments: Namespace) -> None:
+    """Write `rows.jsonl` and the record with every table, count and hash."""
+    started = time.monotonic()
+    path = arguments.data / FILE
+    published = read_source(path)
+    own = [(key(row.text), row) for row in contrast_rows(Row)]
+    rows = cap(merge([*published, *own]))
+    write_lines(run.path("rows.jsonl"), (asdict(row) for row in rows))
+    run.finish(
+        "dataset",
+        arguments,
+        started,
+        data={FILE: file_sha256(path)},
+        rows_sha256=file_sha256(run.path("rows.jsonl")),
+        published=len(published),
+        kept=len(rows),
+        mapping=dict(LABELS),
+        unseen=sorted(UNSEEN),
+        caps=dict(CAPS),
+        held_out=HELD_OUT,
+        assumed_no={head: {"weight": w, "sources": list(s)} for head, (w, s) in ASSUMED_NO.items()},
+        implied_by_not_toxic={"weight": IMPLIED_BY_NOT_TOXIC[0], "heads": list(IMPLIED_BY_NOT_TOXIC[1])},
+        counts=counts(rows),
+    )

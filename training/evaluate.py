@@ -1,0 +1,154 @@
+"""Stage 4: what the fine-tuned model is worth, per category and source, on texts it never saw."""
+
+from __future__ import annotations
+
+import csv
+import time
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.calibrate import probabilities, score_rows, windowing
+from training.common import Matrix, Run, progress, write_json
+from training.dataset import HEADS, Row, held_out_labels, labels, read
+from training.metrics import Metric, Platt, Vector, auc, average_precision, brier, ece, interval
+from training.plots import plot_precision_recall, plot_reliability
+
+TEMPLATES = "bias_templates_en.csv"
+METRICS: Mapping[str, Metric] = {"auc": auc, "ap": average_precision, "ece": ece, "brier": brier}
+FEWEST = 10
+"""A source with fewer positives or negatives for a head gets counts and no rate of its own."""
+PER_TERM = 60
+"""Templates scored per identity term and side."""
+
+
+def measured(metric: Metric, truth: Vector, score: Vector, resamples: int, seed: int) -> list[float]:
+    """Value and the two ends of its 95 % interval, rounded to what they can bear."""
+    low, high = interval(metric, truth, score, resamples, seed)
+    return [round(value, 4) for value in (metric(truth, score), low, high)]
+
+
+def report(
+    probability: Matrix, truth: Matrix, sources: Sequence[str], resamples: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Per head the metrics over all labelled rows, and AUC and AP per source that has both classes.
+
+    `probability` and `truth` have shape (n, heads); NaN in `truth` means that nobody labelled.
+    """
+    origin = np.array(sources)
+    result: dict[str, dict[str, Any]] = {}
+    with progress("metrics", len(HEADS)) as advance:
+        for i, head in enumerate(HEADS):
+            known = ~np.isnan(truth[:, i])
+            y, p, where = truth[known, i], probability[known, i], origin[known]
+            entry: dict[str, Any] = {"labelled": len(y), "positives": int(y.sum())}
+            if 0 < y.sum() < len(y):
+                entry |= {name: measured(metric, y, p, resamples, seed) for name, metric in METRICS.items()}
+            entry["sources"] = {
+                str(s): by_source(y[where == s], p[where == s], resamples, seed) for s in np.unique(where)
+            }
+            result[head] = entry
+            advance(1, head)
+    return result
+
+
+def by_source(truth: Vector, probability: Vector, resamples: int, seed: int) -> dict[str, Any]:
+    """Counts, and AUC and AP where there are enough of both classes."""
+    positives = int(truth.sum())
+    entry: dict[str, Any] = {"labelled": len(truth), "positives": positives}
+    if min(positives, len(truth) - positives) >= FEWEST:
+        for name in ("auc", "ap"):
+            entry[name] = measured(METRICS[name], truth, probability, resamples, seed)
+    return entry
+
+
+def identity_terms(records: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[str]]]:
+    """Templates by the identity term they end with and by side: term -> nontoxic, toxic -> phrases.
+
+    The terms are read off the "verb_adj" templates, which are a verb and a term (Dixon et al. 2018).
+    """
+    terms = {r["phrase"].split(" ", 1)[1] for r in records if r["template"] == "verb_adj"}
+    result: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"nontoxic": [], "toxic": []})
+    for record in records:
+        words = record["phrase"].split(" ")
+        for size in (3, 2, 1):
+            if (term := " ".join(words[-size:])) in terms and len(words) > size:
+                result[term][record["toxicity"]].append(record["phrase"])
+                break
+    return dict(result)
+
+
+def read_templates(path: Path) -> list[Row]:
+    """An even sample of the identity templates: `source` is the term, `toxicity` the label."""
+    with path.open(encoding="utf-8", newline="") as file:
+        grouped = identity_terms(list(csv.DictReader(file)))
+    rows = []
+    for term, sides in sorted(grouped.items()):
+        for side, phrases in sides.items():
+            step = max(1, len(phrases) // PER_TERM)
+            rows += [Row(p, term, "templates", {"toxicity": int(side == "toxic")}) for p in phrases[::step][:PER_TERM]]
+    return rows
+
+
+def identity_report(rows: Sequence[Row], probability: Matrix) -> dict[str, Any]:
+    """False-positive rate of each identity term at probability 0.5, and the ranking of the two sides.
+
+    A harmless template that scores 0.5 or more for toxicity, hate or harassment counts as one.
+    """
+    columns = [HEADS.index(head) for head in ("toxicity", "hate", "harassment")]
+    toxic = labels(rows)[:, HEADS.index("toxicity")]
+    terms = np.array([row.source for row in rows])
+    result: dict[str, Any] = {"threshold": 0.5, "harmless": int((toxic == 0).sum()), "heads": {}}
+    for column in columns:
+        p = probability[:, column]
+        rates = {str(t): round(float((p[(terms == t) & (toxic == 0)] >= 0.5).mean()), 3) for t in np.unique(terms)}
+        worst = dict(sorted(rates.items(), key=lambda item: -item[1])[:8])
+        result["heads"][HEADS[column]] = {
+            "false_positive_rate": round(float((p[toxic == 0] >= 0.5).mean()), 4),
+            "terms_over_10_percent": sum(rate > 0.1 for rate in rates.values()),
+            "terms": len(rates),
+            "worst_terms": worst,
+            "auc": round(auc(toxic, p), 4),
+        }
+    return result
+
+
+def evaluate_model(
+    run: Run, name: str, forward: Any, tokenizer: str, outputs: dict[str, Platt], arguments: Namespace
+) -> dict[str, Any]:
+    """Everything measured about one model: held-out rows, unseen sources, identity templates."""
+    windows = windowing(arguments)
+    result: dict[str, Any] = {}
+    arrays: dict[str, NDArray[np.float64]] = {}
+    for part in ("evaluate", "unseen"):
+        rows = read(run, part)
+        arrays[part] = probabilities(score_rows(run, name, part, rows, forward, windows, tokenizer), outputs)
+        truth = held_out_labels(rows) if part == "evaluate" else labels(rows)
+        sources = [row.source for row in rows]
+        result[part] = report(arrays[part], truth, sources, arguments.resamples, arguments.seed)
+        if part == "evaluate":
+            plot_precision_recall(run.path(f"precision-recall-{name}.png"), arrays[part], truth, HEADS)
+            plot_reliability(run.path(f"reliability-{name}.png"), arrays[part], truth, HEADS)
+    if (arguments.data / TEMPLATES).exists():
+        rows = read_templates(arguments.data / TEMPLATES)
+        logits = score_rows(run, name, "templates", rows, forward, windows, tokenizer)
+        result["identity_templates"] = identity_report(rows, probabilities(logits, outputs))
+    return result
+
+
+def main(run: Run, arguments: Namespace) -> None:
+    """Measure the fine-tuned model; write `metrics-torch.json`, two plots and the record."""
+    from training.train import TOKENIZER, load_model, torch_forward
+
+    started = time.monotonic()
+    fitted = run.record("calibrate")["outputs"]
+    outputs = {head: Platt(found["scale"], found["shift"]) for head, found in fitted.items()}
+    forward = torch_forward(load_model(run), arguments.threads)
+    metrics = evaluate_model(run, "torch", forward, str(TOKENIZER), outputs, arguments)
+    write_json(run.path("metrics-torch.json"), metrics)
+    run.finish("evaluate", arguments, started, heads={h: metrics["evaluate"][h].get("auc") for h in HEADS})

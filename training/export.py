@@ -1,0 +1,195 @@
+"""Stage 5: one ONNX file, in int8 if that costs nothing measurable, calibrated again, with its papers.
+
+The gate: int8 ships if no category loses more than `GATE` of its AUC against fp32 on the held-out rows.
+What ships is measured once more, as it ships, through `models.text.TextClassifier` itself.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.registry import Manifest, write_manifest
+from models.runtime import check_golden, open_session
+from models.text import NORMALISER, Forward, Logits, TextClassifier
+from training.calibrate import described, fit_outputs, score_rows, windowing
+from training.card import card
+from training.common import Run, TrainingError, progress, write_json
+from training.dataset import HEADS, held_out_labels, read
+from training.evaluate import evaluate_model
+from training.metrics import Platt, auc
+from training.quantise import export_fp32, quantise_dynamic
+
+GATE = 0.005
+"""AUC a category may lose to quantisation."""
+SAME = 1e-3
+"""Largest difference in logits between torch and the fp32 ONNX file that still counts as rounding."""
+NEIGHBOURS = 500
+
+# Mild sentences of our own. A machine on which these score otherwise computes something else.
+GOLDEN = (
+    "Thank you for the kind words, the concert was lovely.",
+    "You are an idiot and nobody here likes you.",
+    "Congratulations! You have won a free prize, call now to claim your reward.",
+    "I feel hopeless and I do not want to be alive any more.",
+    "Could somebody explain how to prune an apple tree? \N{DECIDUOUS TREE}",
+)
+
+
+def onnx_forward(path: Path, threads: int) -> Forward:
+    """An ONNX file as a `models.text.Forward`."""
+    session = open_session(path, threads)
+
+    def forward(ids: Any, mask: Any) -> Logits:
+        (logits,) = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
+        return np.asarray(logits, dtype=np.float32)
+
+    return forward
+
+
+def compare(path: Path, run: Run, arguments: Namespace) -> float:
+    """Largest absolute difference in logits between torch and the fp32 file, over 256 held-out rows.
+
+    Raises:
+        TrainingError: it is more than rounding.
+    """
+    from training.train import TOKENIZER, load_model, torch_forward
+
+    rows = read(run, "evaluate")[:256]
+    first, second = (
+        score_rows(run, name, "compared", rows, forward, windowing(arguments), str(TOKENIZER))
+        for name, forward in (
+            ("torch", torch_forward(load_model(run), arguments.threads)),
+            ("fp32", onnx_forward(path, arguments.threads)),
+        )
+    )
+    difference = float(np.abs(first - second).max())
+    if difference > SAME:
+        raise TrainingError(f"The ONNX file differs from torch by {difference:.2g}: don't ship it.")
+    return difference
+
+
+def gate(run: Run, quantised: Logits, reference: Logits) -> dict[str, Any]:
+    """AUC per head under both models on the held-out rows, and whether int8 passes."""
+    truth = held_out_labels(read(run, "evaluate"))
+    heads = {}
+    for i, head in enumerate(HEADS):
+        known = ~np.isnan(truth[:, i])
+        pair = [auc(truth[known, i], logits[known, i].astype(np.float64)) for logits in (reference, quantised)]
+        heads[head] = {"fp32": round(pair[0], 4), "int8": round(pair[1], 4), "loss": round(pair[0] - pair[1], 4)}
+    passed = all(entry["loss"] <= GATE for entry in heads.values() if not math.isnan(entry["loss"]))
+    return {"allowed_loss": GATE, "passed": passed, "heads": heads}
+
+
+def neighbours(classifier: TextClassifier, texts: list[str]) -> dict[str, float]:
+    """How far a text's probabilities move between being scored alone and in a batch of 32."""
+    together = np.concatenate([classifier.score(texts[i : i + 32]) for i in range(0, len(texts), 32)])
+    alone = np.concatenate([classifier.score([text]) for text in texts])
+    difference = np.abs(together - alone)
+    return {"texts": len(texts), "max": float(difference.max()), "p99": float(np.quantile(difference, 0.99))}
+
+
+def document(run: Run, arguments: Namespace, outputs: dict[str, Platt], bucket: int) -> dict[str, Any]:
+    """The manifest without its files, golden vectors and metrics."""
+    dataset, train = run.record("dataset"), run.record("train")
+    windows = windowing(arguments, bucket)
+    return {
+        "name": arguments.name,
+        "version": arguments.version,
+        "kind": "text",
+        "licence": "Apache-2.0",
+        "language": ["en"],
+        "base": train["base"],
+        "input": {
+            "normaliser": NORMALISER,
+            "heads": list(HEADS),
+            "window": windows.size,
+            "overlap": windows.overlap,
+            "windows": windows.limit,
+            "bucket": windows.bucket,
+        },
+        "outputs": [
+            {"category": head, "head": head, "scale": outputs[head].scale, "shift": outputs[head].shift}
+            for head in HEADS
+        ],
+        "training": {
+            key: train[key] for key in ("arguments", "rows", "texts_seen", "repeats", "log", "torch", "model_sha256")
+        },
+        "data": {
+            key: dataset[key]
+            for key in ("data", "rows_sha256", "mapping", "unseen", "caps", "held_out", "assumed_no",
+                        "implied_by_not_toxic", "counts")
+        },
+    }  # fmt: skip
+
+
+def golden(classifier: TextClassifier) -> list[dict[str, Any]]:
+    """The golden sentences with the scores this machine gives them."""
+    rows = []
+    for text in GOLDEN:
+        scores = classifier.score([text])[0]
+        named = zip(classifier.manifest.categories, scores, strict=True)
+        rows.append({"input": text, "scores": {category: round(float(p), 4) for category, p in named}})
+    return rows
+
+
+def assemble(folder: Path, model: Path, base: dict[str, Any], metrics: dict[str, Any], run: Run) -> Manifest:
+    """Write the artifact: model, tokenizer, card, and the manifest last; load it and check its golden vectors."""
+    from training.train import TOKENIZER
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    shutil.copyfile(model, folder / "model.onnx")
+    shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
+    draft = write_manifest(folder, base, ("model.onnx", "tokenizer.json"))
+    classifier = TextClassifier(draft)
+    texts = [row.text for row in read(run, "evaluate")[:NEIGHBOURS]]
+    metrics["batch_against_single"] = neighbours(classifier, texts)
+    full = {**base, "golden": golden(classifier), "metrics": metrics}
+    (folder / "MODEL_CARD.md").write_text(card(full), encoding="utf-8")
+    manifest = write_manifest(folder, full, ("model.onnx", "tokenizer.json", "MODEL_CARD.md"))
+    check_golden(TextClassifier(manifest))
+    return manifest
+
+
+def main(run: Run, arguments: Namespace) -> None:
+    """Export, quantise, gate, calibrate again, measure what ships, and write the artifact."""
+    from training.train import TOKENIZER, load_model
+
+    started = time.monotonic()
+    fp32, int8 = run.path("model-fp32.onnx"), run.path("model-int8.onnx")
+    with progress("export", 2) as advance:
+        export_fp32(load_model(run, "eager"), fp32)
+        advance(1, "int8")
+        quantise_dynamic(fp32, int8)
+        advance(1)
+    difference = compare(fp32, run, arguments)
+    rows = {part: read(run, part) for part in ("calibrate", "evaluate")}
+    windows, tokenizer = windowing(arguments, bucket=1), str(TOKENIZER)
+    forward = onnx_forward(int8, arguments.threads)
+    logits = {part: score_rows(run, "int8", part, rows[part], forward, windows, tokenizer) for part in rows}
+    verdict = gate(run, logits["evaluate"], np.load(run.path("logits-torch-evaluate.npy")))
+    name, path = ("int8", int8) if verdict["passed"] else ("torch", fp32)
+    if not verdict["passed"]:
+        logits["calibrate"] = np.load(run.path("logits-torch-calibrate.npy"))
+    forward = onnx_forward(path, arguments.threads)
+    labels = held_out_labels(rows["calibrate"])
+    outputs = fit_outputs(logits["calibrate"], labels)
+    metrics = evaluate_model(run, name, forward, tokenizer, outputs, arguments)
+    metrics |= {
+        "precision": "int8" if verdict["passed"] else "fp32",
+        "calibration": described(outputs, labels),
+        "quantisation_gate": verdict,
+        "onnx_against_torch": {"rows": 256, "max_abs_logit": difference},
+    }
+    folder = arguments.out or run.path("artifact")
+    bucket = 1 if verdict["passed"] else 32
+    manifest = assemble(folder, path, document(run, arguments, outputs, bucket), metrics, run)
+    write_json(run.path("metrics.json"), metrics)
+    run.finish("export", arguments, started, manifest_sha256=manifest.sha256, gate=verdict)
