@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.registry import Manifest, Output
+from models.registry import ArtifactError, Manifest, Output
 
 Input = TypeVar("Input", contravariant=True)
 Scores = NDArray[np.float64]
@@ -48,3 +48,25 @@ def calibrate(logits: NDArray[np.float32], outputs: Sequence[Output]) -> Scores:
     z = np.clip(logits.astype(np.float64) * scale + shift, -60.0, 60.0)
     probabilities: Scores = np.clip(1.0 / (1.0 + np.exp(-z)), 1e-6, 1.0 - 1e-6)
     return probabilities
+
+
+GOLDEN_TOLERANCE = 0.02
+
+
+def check_golden(classifier: Classifier[Any]) -> None:
+    """Score the manifest's golden inputs: a model that computes something else here must not serve.
+
+    Raises:
+        ArtifactError: there are no golden inputs, or a probability is off by more than 0.02.
+    """
+    manifest = classifier.manifest
+    if not manifest.golden:
+        raise ArtifactError(f"{manifest.name} {manifest.version} has no golden inputs to check it by.")
+    scores = classifier.score([entry["input"] for entry in manifest.golden])
+    expected = np.array([[entry["scores"][c] for c in manifest.categories] for entry in manifest.golden])
+    worst = float(np.abs(scores - expected).max())
+    if not worst <= GOLDEN_TOLERANCE:
+        raise ArtifactError(
+            f"{manifest.name} {manifest.version} is off by {worst:.3f} on its golden inputs; "
+            "the processor or the runtime computes something else than where it was made."
+        )

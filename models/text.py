@@ -139,7 +139,7 @@ def window_logits(
     result = np.full((len(texts), heads), -np.inf, dtype=np.float32)
     windows: list[list[int]] = []
     owners: list[int] = []
-    first, last = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    first, last = ends(tokenizer)
     encodings = tokenizer.encode_batch_fast([normalise(text) for text in texts], add_special_tokens=False)
     for owner, encoding in enumerate(encodings):
         ids = encoding.ids
@@ -172,6 +172,18 @@ def _padded(windows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArra
         ids[row, : len(window)] = window
         mask[row, : len(window)] = 1
     return ids, mask
+
+
+def ends(tokenizer: Tokenizer) -> tuple[int, int]:
+    """The ids of the tokens that open and close a window.
+
+    Raises:
+        ArtifactError: the tokenizer is not one of BERT's.
+    """
+    first, last = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    if first is None or last is None:
+        raise ArtifactError("The tokenizer has no [CLS] or no [SEP]; it is not the one of a BERT encoder.")
+    return first, last
 
 
 def open_tokenizer(path: str) -> Tokenizer:

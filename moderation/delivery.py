@@ -80,13 +80,26 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to tell a client of an item. `payload` holds ids and words, never content."""
+    """Something to tell a client of an item.
+
+    Raises:
+        ValueError: the event or payload isn't ours: only ids, short words and whole numbers go out.
+    """
 
     client: str
     item_id: UUID
     event: str
     payload: Mapping[str, Any]
     callback_id: UUID | None = None
+
+    def __post_init__(self) -> None:
+        if self.event not in EVENTS:
+            raise ValueError(f"there is no event {self.event!r}")
+        for key, value in self.payload.items():
+            if not (
+                value is None or isinstance(value, int) or (isinstance(value, str) and WORD.fullmatch(value))
+            ):
+                raise ValueError(f"{key!r} of {self.event} is neither an id nor a short word")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +241,6 @@ def enqueue(session: Session, entries: Sequence[Notice], now: datetime) -> int:
 
     A notice with a callback goes to that endpoint alone, whatever it subscribed to; any other goes to each
     enabled endpoint of its client that subscribed to the event.
-
-    Raises:
-        ValueError: an event or payload that isn't ours: only ids, short words and whole numbers go out.
     """
     if not entries:
         return 0
@@ -256,21 +266,13 @@ def enqueue(session: Session, entries: Sequence[Notice], now: datetime) -> int:
 
 
 def _message(entry: Notice, endpoint: UUID, now: datetime) -> dict[str, Any]:
-    payload = {**entry.payload, "item_id": str(entry.item_id)}
-    if entry.event not in EVENTS:
-        raise ValueError(f"there is no event {entry.event!r}")
-    for key, value in payload.items():
-        if not (
-            value is None or isinstance(value, int) or (isinstance(value, str) and WORD.fullmatch(value))
-        ):
-            raise ValueError(f"{key!r} of {entry.event} is neither an id nor a short word")
     return {
         "id": new_id(now),
         "client": entry.client,
         "endpoint_id": endpoint,
         "item_id": entry.item_id,
         "event": entry.event,
-        "payload": payload,
+        "payload": {**entry.payload, "item_id": str(entry.item_id)},
         "created_at": now,
         "state": "pending",
         "attempts": 0,

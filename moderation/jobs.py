@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -17,6 +17,7 @@ import structlog
 from redis import Redis
 from rq import Queue
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from moderation import delivery
@@ -149,7 +150,8 @@ def kept_alive(tools: Tools, token: UUID, ids: Sequence[UUID], lease: timedelta)
 
     def beat() -> None:
         while not done.wait(lease.total_seconds() / 3):
-            with transaction(tools.databases.content) as session:
+            # An outage ends the batch anyway, or the lease outlives it.
+            with suppress(DBAPIError), transaction(tools.databases.content) as session:
                 items.extend(session, token, ids, datetime.now(UTC) + lease)
 
     thread = threading.Thread(target=beat, daemon=True)

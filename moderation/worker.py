@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 from typing import ClassVar
 
 import structlog
-from models.image import ImageClassifier
 from redis import Redis
 from rq import Queue, SimpleWorker
 from rq.job import Job
 
+from models.image import ImageClassifier
 from models.text import TextClassifier
 from moderation import jobs, metrics
 from moderation.features.decode import Decoder
@@ -21,7 +21,7 @@ from moderation.jobs import Handler
 from moderation.pipeline.run import Tools
 from moderation.settings import Settings
 from moderation.storage.blobs import FolderBlobs
-from moderation.storage.database import connect, transaction
+from moderation.storage.database import Databases, connect, transaction
 from moderation.storage.vault import Vault
 
 log = structlog.get_logger()
@@ -75,10 +75,10 @@ def opened(settings: Settings, queue: str) -> Iterator[RegisteredWorker]:
         stack.callback(databases.dispose)
         if queue == jobs.SCREENING:
             tools = _tools(settings, databases, vault, stack.enter_context(Decoder()))
-            RegisteredJob.handlers = {jobs.SCREEN_JOB: jobs.screen_handler(settings, tools)}
+            RegisteredJob.handlers = {jobs.SCREEN_JOB: _contained(jobs.screen_handler(settings, tools))}
         else:
             deliver = jobs.deliver_handler(settings, databases.content, vault)
-            RegisteredJob.handlers = {jobs.DELIVER_JOB: deliver}
+            RegisteredJob.handlers = {jobs.DELIVER_JOB: _contained(deliver)}
         connection = Redis.from_url(settings.redis_url, socket_connect_timeout=5, health_check_interval=30)
         stack.callback(connection.close)
         yield RegisteredWorker(
@@ -89,6 +89,21 @@ def opened(settings: Settings, queue: str) -> Iterator[RegisteredWorker]:
             log_job_description=False,
             default_result_ttl=0,
         )
+
+
+def _contained(handler: Handler) -> Handler:
+    """The handler, never raising: RQ would keep the exception's text in the broker.
+
+    Nothing is lost by that. The lease of what was in hand runs out and it is tried again.
+    """
+
+    def run_contained(token: str, ids: list[str]) -> None:
+        try:
+            handler(token, ids)
+        except Exception:
+            log.exception("job_failed", items=len(ids))
+
+    return run_contained
 
 
 def _tools(settings: Settings, databases: Databases, vault: Vault, decoder: Decoder) -> Tools:

@@ -20,9 +20,9 @@ from training.dataset import HEADS, Row, held_out_labels, read
 from training.metrics import Platt, platt
 
 
-def windowing(arguments: Namespace, bucket: int = 32) -> Windowing:
+def windowing(arguments: Namespace) -> Windowing:
     """How long texts are cut, here and when serving."""
-    return Windowing(size=arguments.tokens, overlap=arguments.tokens // 4, limit=32, bucket=bucket)
+    return Windowing(size=arguments.tokens, overlap=arguments.tokens // 4, limit=32, bucket=32)
 
 
 def score_rows(

@@ -54,7 +54,9 @@ class Run:
         document = {
             "stage": stage,
             # Folders say nothing about the result and differ between machines.
-            "arguments": {k: v for k, v in vars(arguments).items() if k not in ("data", "run", "out", "stage")},
+            "arguments": {
+                k: v for k, v in vars(arguments).items() if k not in ("data", "run", "out", "stage")
+            },
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - started, 1),
             **facts,
@@ -108,6 +110,6 @@ def progress(title: str, total: int) -> Iterator[Any]:
         task = bar.add_task(title, total=total, note="")
 
         def advance(steps: int, note: str = "") -> None:
-            bar.update(task, advance=steps, **({"note": note} if note else {}))
+            bar.update(task, advance=steps, note=note)
 
         yield advance

@@ -184,7 +184,7 @@ def read_source(path: Path) -> list[tuple[str, Row]]:
     Raises:
         TrainingError: the file is not there or lacks a column.
     """
-    import pyarrow.parquet as parquet  # only this stage needs it
+    from pyarrow import parquet  # only this stage needs it
 
     try:
         table = parquet.read_table(path, columns=["text", "source", "split", *LABELS]).to_pylist()
@@ -218,7 +218,7 @@ def read(run: Run, *parts: str) -> list[Row]:
 
 
 def counts(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, str]]]:
-    """part -> source -> head -> "positives/labelled", and how many rows."""
+    """Part, source and head to "positives/labelled", and how many rows."""
     seen: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
     sizes: Counter[tuple[str, str]] = Counter()
     for row in rows:

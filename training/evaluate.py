@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.text import Forward, Logits
 from training.calibrate import probabilities, score_rows, windowing
 from training.common import Matrix, Run, progress, write_json
 from training.dataset import HEADS, Row, held_out_labels, labels, read
@@ -27,10 +27,15 @@ PER_TERM = 60
 """Templates scored per identity term and side."""
 
 
-def measured(metric: Metric, truth: Vector, score: Vector, resamples: int, seed: int) -> list[float]:
+def measured(metric: Metric, truth: Vector, score: Vector, resamples: int, seed: int) -> list[float | None]:
     """Value and the two ends of its 95 % interval, rounded to what they can bear."""
     low, high = interval(metric, truth, score, resamples, seed)
-    return [round(value, 4) for value in (metric(truth, score), low, high)]
+    return [rounded(value) for value in (metric(truth, score), low, high)]
+
+
+def rounded(value: float) -> float | None:
+    """Four digits, which is more than these intervals bear; None for what can't be computed."""
+    return round(value, 4) if np.isfinite(value) else None
 
 
 def report(
@@ -91,7 +96,8 @@ def read_templates(path: Path) -> list[Row]:
     for term, sides in sorted(grouped.items()):
         for side, phrases in sides.items():
             step = max(1, len(phrases) // PER_TERM)
-            rows += [Row(p, term, "templates", {"toxicity": int(side == "toxic")}) for p in phrases[::step][:PER_TERM]]
+            label = {"toxicity": int(side == "toxic")}
+            rows += [Row(phrase, term, "templates", label) for phrase in phrases[::step][:PER_TERM]]
     return rows
 
 
@@ -106,7 +112,9 @@ def identity_report(rows: Sequence[Row], probability: Matrix) -> dict[str, Any]:
     result: dict[str, Any] = {"threshold": 0.5, "harmless": int((toxic == 0).sum()), "heads": {}}
     for column in columns:
         p = probability[:, column]
-        rates = {str(t): round(float((p[(terms == t) & (toxic == 0)] >= 0.5).mean()), 3) for t in np.unique(terms)}
+        rates = {
+            str(t): round(float((p[(terms == t) & (toxic == 0)] >= 0.5).mean()), 3) for t in np.unique(terms)
+        }
         worst = dict(sorted(rates.items(), key=lambda item: -item[1])[:8])
         result["heads"][HEADS[column]] = {
             "false_positive_rate": round(float((p[toxic == 0] >= 0.5).mean()), 4),
@@ -118,22 +126,28 @@ def identity_report(rows: Sequence[Row], probability: Matrix) -> dict[str, Any]:
     return result
 
 
-def evaluate_model(
-    run: Run, name: str, forward: Any, tokenizer: str, outputs: dict[str, Platt], arguments: Namespace
+def evaluate_held_out(
+    run: Run, name: str, logits: Logits, outputs: dict[str, Platt], arguments: Namespace
 ) -> dict[str, Any]:
-    """Everything measured about one model: held-out rows, unseen sources, identity templates."""
+    """The report on the held-out rows, from their logits (n, heads), with its two plots."""
+    rows = read(run, "evaluate")
+    truth, probability = held_out_labels(rows), probabilities(logits, outputs)
+    plot_precision_recall(run.path(f"precision-recall-{name}.png"), probability, truth, HEADS)
+    plot_reliability(run.path(f"reliability-{name}.png"), probability, truth, HEADS)
+    return report(probability, truth, [row.source for row in rows], arguments.resamples, arguments.seed)
+
+
+def evaluate_elsewhere(
+    run: Run, name: str, forward: Forward, tokenizer: str, outputs: dict[str, Platt], arguments: Namespace
+) -> dict[str, Any]:
+    """What only the model that ships is measured on: sources never trained on, and identity templates."""
     windows = windowing(arguments)
-    result: dict[str, Any] = {}
-    arrays: dict[str, NDArray[np.float64]] = {}
-    for part in ("evaluate", "unseen"):
-        rows = read(run, part)
-        arrays[part] = probabilities(score_rows(run, name, part, rows, forward, windows, tokenizer), outputs)
-        truth = held_out_labels(rows) if part == "evaluate" else labels(rows)
-        sources = [row.source for row in rows]
-        result[part] = report(arrays[part], truth, sources, arguments.resamples, arguments.seed)
-        if part == "evaluate":
-            plot_precision_recall(run.path(f"precision-recall-{name}.png"), arrays[part], truth, HEADS)
-            plot_reliability(run.path(f"reliability-{name}.png"), arrays[part], truth, HEADS)
+    rows = read(run, "unseen")
+    probability = probabilities(score_rows(run, name, "unseen", rows, forward, windows, tokenizer), outputs)
+    sources = [row.source for row in rows]
+    result: dict[str, Any] = {
+        "unseen": report(probability, labels(rows), sources, arguments.resamples, arguments.seed)
+    }
     if (arguments.data / TEMPLATES).exists():
         rows = read_templates(arguments.data / TEMPLATES)
         logits = score_rows(run, name, "templates", rows, forward, windows, tokenizer)
@@ -149,6 +163,8 @@ def main(run: Run, arguments: Namespace) -> None:
     fitted = run.record("calibrate")["outputs"]
     outputs = {head: Platt(found["scale"], found["shift"]) for head, found in fitted.items()}
     forward = torch_forward(load_model(run), arguments.threads)
-    metrics = evaluate_model(run, "torch", forward, str(TOKENIZER), outputs, arguments)
+    rows = read(run, "evaluate")
+    logits = score_rows(run, "torch", "evaluate", rows, forward, windowing(arguments), str(TOKENIZER))
+    metrics = evaluate_held_out(run, "torch", logits, outputs, arguments)
     write_json(run.path("metrics-torch.json"), metrics)
-    run.finish("evaluate", arguments, started, heads={h: metrics["evaluate"][h].get("auc") for h in HEADS})
+    run.finish("evaluate", arguments, started, auc={head: metrics[head].get("auc") for head in HEADS})

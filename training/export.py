@@ -6,7 +6,6 @@ What ships is measured once more, as it ships, through `models.text.TextClassifi
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from argparse import Namespace
@@ -20,17 +19,23 @@ from models.runtime import check_golden, open_session
 from models.text import NORMALISER, Forward, Logits, TextClassifier
 from training.calibrate import described, fit_outputs, score_rows, windowing
 from training.card import card
-from training.common import Run, TrainingError, progress, write_json
+from training.common import Matrix, Run, TrainingError, progress, write_json
 from training.dataset import HEADS, held_out_labels, read
-from training.evaluate import evaluate_model
+from training.evaluate import evaluate_elsewhere, evaluate_held_out, rounded
 from training.metrics import Platt, auc
-from training.quantise import export_fp32, quantise_dynamic
+from training.quantise import export_fp32, quantise_rows
 
 GATE = 0.005
 """AUC a category may lose to quantisation."""
 SAME = 1e-3
 """Largest difference in logits between torch and the fp32 ONNX file that still counts as rounding."""
 NEIGHBOURS = 500
+
+# What the manifest takes over from the records of the earlier stages.
+TRAINING_FACTS = ("arguments", "rows", "texts_seen", "repeats", "log", "torch", "model_sha256")
+DATA_FACTS = (
+    "data", "rows_sha256", "mapping", "unseen", "caps", "held_out", "assumed_no", "implied_by_not_toxic", "counts"
+)  # fmt: skip
 
 # Mild sentences of our own. A machine on which these score otherwise computes something else.
 GOLDEN = (
@@ -75,15 +80,17 @@ def compare(path: Path, run: Run, arguments: Namespace) -> float:
     return difference
 
 
-def gate(run: Run, quantised: Logits, reference: Logits) -> dict[str, Any]:
-    """AUC per head under both models on the held-out rows, and whether int8 passes."""
-    truth = held_out_labels(read(run, "evaluate"))
-    heads = {}
+def gate(truth: Matrix, quantised: Logits, reference: Logits) -> dict[str, Any]:
+    """AUC per head under both models where `truth` (n, heads) is not NaN, and whether int8 passes.
+
+    A head without both classes can't be compared and doesn't pass.
+    """
+    heads, passed = {}, True
     for i, head in enumerate(HEADS):
         known = ~np.isnan(truth[:, i])
-        pair = [auc(truth[known, i], logits[known, i].astype(np.float64)) for logits in (reference, quantised)]
-        heads[head] = {"fp32": round(pair[0], 4), "int8": round(pair[1], 4), "loss": round(pair[0] - pair[1], 4)}
-    passed = all(entry["loss"] <= GATE for entry in heads.values() if not math.isnan(entry["loss"]))
+        fp32, int8 = (auc(truth[known, i], x[known, i].astype(np.float64)) for x in (reference, quantised))
+        heads[head] = {"fp32": rounded(fp32), "int8": rounded(int8), "loss": rounded(fp32 - int8)}
+        passed &= fp32 - int8 <= GATE
     return {"allowed_loss": GATE, "passed": passed, "heads": heads}
 
 
@@ -95,10 +102,10 @@ def neighbours(classifier: TextClassifier, texts: list[str]) -> dict[str, float]
     return {"texts": len(texts), "max": float(difference.max()), "p99": float(np.quantile(difference, 0.99))}
 
 
-def document(run: Run, arguments: Namespace, outputs: dict[str, Platt], bucket: int) -> dict[str, Any]:
+def document(run: Run, arguments: Namespace, outputs: dict[str, Platt]) -> dict[str, Any]:
     """The manifest without its files, golden vectors and metrics."""
     dataset, train = run.record("dataset"), run.record("train")
-    windows = windowing(arguments, bucket)
+    windows = windowing(arguments)
     return {
         "name": arguments.name,
         "version": arguments.version,
@@ -118,15 +125,9 @@ def document(run: Run, arguments: Namespace, outputs: dict[str, Platt], bucket: 
             {"category": head, "head": head, "scale": outputs[head].scale, "shift": outputs[head].shift}
             for head in HEADS
         ],
-        "training": {
-            key: train[key] for key in ("arguments", "rows", "texts_seen", "repeats", "log", "torch", "model_sha256")
-        },
-        "data": {
-            key: dataset[key]
-            for key in ("data", "rows_sha256", "mapping", "unseen", "caps", "held_out", "assumed_no",
-                        "implied_by_not_toxic", "counts")
-        },
-    }  # fmt: skip
+        "training": {key: train[key] for key in TRAINING_FACTS},
+        "data": {key: dataset[key] for key in DATA_FACTS},
+    }
 
 
 def golden(classifier: TextClassifier) -> list[dict[str, Any]]:
@@ -167,29 +168,31 @@ def main(run: Run, arguments: Namespace) -> None:
     with progress("export", 2) as advance:
         export_fp32(load_model(run, "eager"), fp32)
         advance(1, "int8")
-        quantise_dynamic(fp32, int8)
+        quantise_rows(fp32, int8)
         advance(1)
     difference = compare(fp32, run, arguments)
     rows = {part: read(run, part) for part in ("calibrate", "evaluate")}
-    windows, tokenizer = windowing(arguments, bucket=1), str(TOKENIZER)
+    windows, tokenizer = windowing(arguments), str(TOKENIZER)
     forward = onnx_forward(int8, arguments.threads)
     logits = {part: score_rows(run, "int8", part, rows[part], forward, windows, tokenizer) for part in rows}
-    verdict = gate(run, logits["evaluate"], np.load(run.path("logits-torch-evaluate.npy")))
-    name, path = ("int8", int8) if verdict["passed"] else ("torch", fp32)
+    reference = {part: np.load(run.path(f"logits-torch-{part}.npy")) for part in rows}
+    verdict = gate(held_out_labels(rows["evaluate"]), logits["evaluate"], reference["evaluate"])
+    name, path = "int8", int8
     if not verdict["passed"]:
-        logits["calibrate"] = np.load(run.path("logits-torch-calibrate.npy"))
-    forward = onnx_forward(path, arguments.threads)
+        name, path, logits, forward = "fp32", fp32, reference, onnx_forward(fp32, arguments.threads)
     labels = held_out_labels(rows["calibrate"])
     outputs = fit_outputs(logits["calibrate"], labels)
-    metrics = evaluate_model(run, name, forward, tokenizer, outputs, arguments)
+    metrics = {
+        "held_out": evaluate_held_out(run, name, logits["evaluate"], outputs, arguments),
+        **evaluate_elsewhere(run, name, forward, tokenizer, outputs, arguments),
+    }
     metrics |= {
-        "precision": "int8" if verdict["passed"] else "fp32",
+        "precision": name,
         "calibration": described(outputs, labels),
         "quantisation_gate": verdict,
         "onnx_against_torch": {"rows": 256, "max_abs_logit": difference},
     }
     folder = arguments.out or run.path("artifact")
-    bucket = 1 if verdict["passed"] else 32
-    manifest = assemble(folder, path, document(run, arguments, outputs, bucket), metrics, run)
+    manifest = assemble(folder, path, document(run, arguments, outputs), metrics, run)
     write_json(run.path("metrics.json"), metrics)
     run.finish("export", arguments, started, manifest_sha256=manifest.sha256, gate=verdict)

@@ -23,7 +23,9 @@ def plot_precision_recall(path: Path, probability: Matrix, truth: Matrix, heads:
         if y.sum():
             hits = np.cumsum(y)
             axes.plot(hits / y.sum(), hits / np.arange(1, len(y) + 1), label=f"{head} ({int(y.sum())})")
-    axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="Held-out rows; positives in brackets")
+    axes.set(
+        xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="Held-out rows; positives in brackets"
+    )
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)
 
@@ -37,7 +39,9 @@ def plot_reliability(path: Path, probability: Matrix, truth: Matrix, heads: Sequ
         known = ~np.isnan(truth[:, i])
         groups = reliability(truth[known, i], probability[known, i])
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-        axes.plot([mean for mean, _, _ in groups], [share for _, share, _ in groups], marker="o", markersize=3)
+        axes.plot(
+            [mean for mean, _, _ in groups], [share for _, share, _ in groups], marker="o", markersize=3
+        )
         axes.set(title=f"{head}: {int(known.sum())} rows, {groups[0][2]} a point", xlim=(0, 1), ylim=(0, 1))
     figure.supxlabel("mean probability")
     figure.supylabel("share of positives")

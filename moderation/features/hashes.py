@@ -19,12 +19,13 @@ def sha256(data: bytes) -> bytes:
 def text_digest(text: str) -> bytes:
     """SHA-256 of `text` without what makes no difference to a reader: case, width, kind and run of spaces.
 
-    32 bytes, the same for copies that differ only so. It reads NFKC (Unicode annex 15), casefold, NFKC
-    again because folding may undo it, and any run of white space as one blank, none at the ends.
+    32 bytes, the same for copies that differ only so: NFKC and casefold as Unicode's definition D146 of a
+    compatibility caseless match combines them, then any run of white space as one blank, none at the ends.
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    for _ in range(2):  # Folding can undo normalising, and the other way round; twice is a fixed point.
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
     # Half a surrogate pair is refused at the door; here it must not be an error of its own.
-    return sha256(" ".join(folded.split()).encode("utf-8", "surrogatepass"))
+    return sha256(" ".join(text.split()).encode("utf-8", "surrogatepass"))
 
 
 def perceptual_hash(rgb: NDArray[np.uint8]) -> int:

@@ -53,13 +53,18 @@ def champions(session: Session) -> list[Manifest]:
     Raises:
         models.registry.ArtifactError: a folder is missing or not what its manifest says.
     """
+    return [load(folder) for folder in champion_folders(session)]
+
+
+def champion_folders(session: Session) -> list[Path]:
+    """The folders of the versions that serve now."""
     folders = session.scalars(
         select(ModelRow.folder)
         .join(ModelAlias, (ModelAlias.name == ModelRow.name) & (ModelAlias.version == ModelRow.version))
         .where(ModelAlias.alias == CHAMPION)
         .order_by(ModelRow.name)
     )
-    return [load(ARTIFACTS / folder) for folder in folders]
+    return [ARTIFACTS / folder for folder in folders]
 
 
 def _relative(folder: Path) -> str:

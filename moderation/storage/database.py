@@ -36,6 +36,8 @@ def _engine(url: str, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=2 * pool_size,
         pool_pre_ping=True,
+        # An error quotes its parameters otherwise, and errors end up in logs.
+        hide_parameters=True,
         connect_args={"connect_timeout": 5, "application_name": "moderation"},
     )
 

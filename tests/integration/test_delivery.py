@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,46 +22,15 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from moderation import delivery
 from moderation.delivery import Notice
 from moderation.domain.errors import Conflict, InvalidInput, NotFound
-from moderation.embedded import Postgres
 from moderation.metrics import WEBHOOKS
 from moderation.settings import Settings
-from moderation.storage.database import Databases, connect, transaction
+from moderation.storage.database import Databases, transaction
 from moderation.storage.ids import new_id
-from moderation.storage.migrate import migrate
-from moderation.storage.tables import AuditEvent, Base, Outbox, WebhookEndpoint
+from moderation.storage.tables import AuditEvent, Outbox, WebhookEndpoint
 from moderation.storage.vault import Vault
 
 NOW = datetime.now(UTC)  # signatures are checked against the receiver's clock, so it can't be any moment
-KEK = bytes(range(32))
 CLIENT = "forum"
-
-
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
-    with server:
-        for name in ("moderation", "keystore"):
-            server.create_database(name)
-        addresses = server.url("moderation"), server.url("keystore")
-        migrate(*addresses, NOW)
-        yield addresses
-
-
-@pytest.fixture
-def databases(urls: tuple[str, str]) -> Iterator[Databases]:
-    engines = connect(*urls)
-    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    with engines.content.begin() as connection:
-        connection.exec_driver_sql(f"TRUNCATE {names} CASCADE")
-    yield engines
-    engines.dispose()
-
-
-@pytest.fixture
-def vault(databases: Databases) -> Vault:
-    vault = Vault(databases.keystore, KEK)
-    vault.ensure_service_keys(("lookup", "accounts"), NOW)
-    return vault
 
 
 # --- the receiver ---
@@ -91,59 +59,63 @@ class Receiver:
         return [request for request in self.requests if request.path == f"/{path}"]
 
 
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        state = self.server.state
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        first = not state.at(self.path[1:])
+        state.requests.append(Received(self.path, dict(self.headers.items()), body))
+        word, _, argument = self.path[1:].partition("/")
+        if word == "hang":
+            state.released.wait(20)
+            self.close_connection = True
+        elif word == "drip":
+            self.drip()
+        elif word == "gate" and first:
+            state.gate.wait(20)
+            self.answer(500)
+        else:
+            self.answer(int(word) if word.isdecimal() else 200, argument)
+
+    def drip(self) -> None:
+        self.close_connection = True
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not self.server.state.released.wait(0.05):
+            self.wfile.write(b"a")
+
+    def answer(self, status: int, argument: str = "") -> None:
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", self.server.state.url("200/elsewhere"))
+        if argument.isdecimal():
+            self.send_header("Retry-After", argument)
+        self.send_header("Content-Length", "11")
+        self.end_headers()
+        self.wfile.write(b"secret word")
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 64
+    daemon_threads = False
+
+    def __init__(self, state: Receiver) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.state = state
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        return  # a client that hangs up is what some of these tests are about
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     state = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            first = not any(request.path == self.path for request in state.requests)
-            state.requests.append(Received(self.path, dict(self.headers.items()), body))
-            word, _, argument = self.path[1:].partition("/")
-            if word == "hang":
-                state.released.wait(20)
-                self.close_connection = True
-            elif word == "drip":
-                self.drip()
-            elif word == "gate" and first:
-                state.gate.wait(20)
-                self.answer(500)
-            else:
-                self.answer(int(word) if word.isdecimal() else 200, argument)
-
-        def drip(self) -> None:
-            self.close_connection = True
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-            try:
-                while not state.released.wait(0.05):
-                    self.wfile.write(b"a")
-            except OSError:
-                return
-
-        def answer(self, status: int, argument: str = "") -> None:
-            self.send_response(status)
-            if status == 302:
-                self.send_header("Location", state.url("200/elsewhere"))
-            if argument.isdecimal():
-                self.send_header("Retry-After", argument)
-            self.send_header("Content-Length", "11")
-            self.end_headers()
-            self.wfile.write(b"secret word")
-
-        def log_message(self, *args: object) -> None:
-            return
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 64
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            return  # a client that hangs up is what some of these tests are about
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = False
+    server = Server(state)
     state.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -356,7 +328,7 @@ def test_enqueue_costs_one_query_and_one_insert(service: Service, endpoints: int
     seen: list[str] = []
 
     def note(conn: object, cursor: object, statement: str, *rest: object) -> None:
-        seen.append(statement.split()[0])
+        seen.append(statement.split(maxsplit=1)[0])
 
     event.listen(service.databases.content, "before_cursor_execute", note)
     service.notify(1)
@@ -376,10 +348,9 @@ def test_enqueue_costs_one_query_and_one_insert(service: Service, endpoints: int
         {"event": "item.exploded"},
     ],
 )
-def test_enqueue_takes_ids_only(service: Service, changes: dict[str, Any]) -> None:
-    service.endpoint("200")
+def test_notice_holds_ids_only(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="item"):
-        service.notify(**changes)
+        Notice(**{"client": CLIENT, "item_id": uuid4(), "event": "item.decided", "payload": {}} | changes)
 
 
 # --- delivering ---
@@ -690,22 +661,25 @@ from uuid import UUID
 from moderation.delivery import deliver
 from moderation.storage.database import connect
 from moderation.storage.vault import Vault
-content, keystore, token, *ids = sys.argv[1:]
+content, keystore, kek, token, *ids = sys.argv[1:]
 databases = connect(content, keystore)
-vault = Vault(databases.keystore, bytes(range(32)))
+vault = Vault(databases.keystore, bytes.fromhex(kek))
 deliver(databases.content, vault, True, UUID(token), [UUID(i) for i in ids], lambda: datetime.now(UTC))
 """
 
 
 def test_worker_killed_between_post_and_commit_sends_again_under_the_same_id(
-    service: Service, urls: tuple[str, str]
+    service: Service, settings: Settings
 ) -> None:
     service.endpoint("gate")
     service.notify()
     claimed = service.claim()
     assert claimed
     token, ids = claimed
-    worker = subprocess.Popen([sys.executable, "-c", KILLED, *urls, str(token), *map(str, ids)])
+    urls = settings.database_url, settings.keystore_url
+    worker = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *urls, settings.kek.hex(), str(token), *map(str, ids)]
+    )
     wait_for(lambda: bool(service.receiver.requests))
     worker.kill()
     worker.wait()
@@ -784,8 +758,7 @@ def test_replay_waits_until_the_endpoint_is_enabled(service: Service) -> None:
     assert len(service.audited("webhook_endpoint.enabled")) == 1
 
 
-def test_commands(service: Service, urls: tuple[str, str], tmp_path: Path) -> None:
-    settings = Settings(urls[0], urls[1], "unix:///nowhere", KEK, tmp_path)
+def test_commands(service: Service, settings: Settings) -> None:
     service.endpoint("200")
     service.notify(3)
     make_dead(service)
@@ -838,11 +811,9 @@ def test_nothing_sent_or_secret_is_logged(
     service: Service, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    secrets = []
-    items: list[UUID] = []
-    for path in ("200/token-7", "500/token-7", "410/token-7", "hang/token-7", "302/token-7"):
-        secrets.append(service.endpoint(path, name="e_" + path[:3], events=["item.decided"]))
-    items += service.notify(payload={"decision_id": "canary-decision", "verdict": "remove"})
+    paths = ("200/token-7", "500/token-7", "410/token-7", "hang/token-7", "302/token-7")
+    secrets = [service.endpoint(path, name="e_" + path[:3], events=["item.decided"]) for path in paths]
+    items = service.notify(payload={"decision_id": "canary-decision", "verdict": "remove"})
     stale = service.claim()
     assert stale
     service.now += timedelta(seconds=60)
