@@ -31,13 +31,13 @@ lint: $(VENV)/.installed-test
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
 
-# Stamps: a second `make` installs again only when pyproject.toml has changed.
-$(VENV)/.installed: pyproject.toml | $(VENV)/.created
+# Stamps: a second `make` installs again only when pyproject.toml or the set of packages has changed.
+$(VENV)/.installed: pyproject.toml $(wildcard */__init__.py) | $(VENV)/.created
 	@echo "Installing into $(VENV); the first time takes a minute or two."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml | $(VENV)/.created
+$(VENV)/.installed-test: pyproject.toml $(wildcard */__init__.py) | $(VENV)/.created
 	@echo "Installing into $(VENV), with what the tests need."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $(VENV)/.installed $@

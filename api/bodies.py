@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, NoReturn
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from api.schemas import BatchIn, ImagePartIn, ItemIn, TextPartIn
 from moderation.domain import content
@@ -30,11 +31,11 @@ async def item(request: Request, limits: Limits) -> tuple[ItemIn, Mapping[str, b
         UnsupportedMedia: another content type.
         TooLarge: the body passes the limit.
         RequestValidationError: the JSON does not fit the schema.
-        InvalidInput: the multipart body is malformed.
+        InvalidInput: the body is not JSON or multipart.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = _content_type(request)
     if kind == "application/json":
-        return parse(_item, await capped(request, limits)), {}
+        return parse(_item, checked_json(await capped(request, limits))), {}
     if kind == "multipart/form-data":
         return await _multipart(request, limits)
     raise UnsupportedMedia(
@@ -46,20 +47,19 @@ async def batch(request: Request, limits: Limits) -> list[Any]:
     """The raw items of a batch: each is checked on its own later.
 
     Raises:
-        UnsupportedMedia, TooLarge, RequestValidationError: as for `item`.
+        UnsupportedMedia, TooLarge, RequestValidationError, InvalidInput: as for `item`.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != "application/json":
+    if _content_type(request) != "application/json":
         raise UnsupportedMedia("Send application/json; pictures go in as base64.")
-    parsed: BatchIn = parse(_batch, await capped(request, limits))
-    items = parsed.items
+    # Every item becomes JSON again on its own, so that one with half a surrogate pair is refused alone.
+    items = parse(_batch, decoded_json(await capped(request, limits))).items
     if len(items) > limits.batch_items:
         raise TooLarge(f"The batch has {len(items)} items; {limits.batch_items} is the most. Send several.")
-    return items
+    return list(items)
 
 
-def parse(adapter: TypeAdapter[Any], data: bytes | dict[str, Any]) -> Any:
-    """Validate against a schema; the errors never repeat what was sent.
+def parse(adapter: TypeAdapter[Any], data: bytes | Any) -> Any:
+    """Validate JSON, as bytes or decoded, against a schema; the errors never repeat what was sent.
 
     Raises:
         RequestValidationError: it does not fit.
@@ -78,8 +78,54 @@ def validated(raw: Any) -> ItemIn:
         RequestValidationError: it does not fit the schema.
     """
     # Back to JSON, so that a batch is as strict as a single item: 1 is not "1", base64 is text.
-    parsed: ItemIn = parse(_item, json.dumps(raw).encode("utf-8", "surrogatepass"))
+    parsed: ItemIn = parse(_item, json.dumps(raw).encode())
     return parsed
+
+
+def decoded_json(data: bytes) -> Any:
+    """JSON as RFC 8259 has it and every reader understands alike: UTF-8, no name twice, no NaN.
+
+    Raises:
+        InvalidInput: it is not, or it is nested deeper than anything sensible.
+    """
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise InvalidInput(
+            "The body is not UTF-8; encode the JSON as UTF-8.", code="malformed_json"
+        ) from None
+    except RecursionError:
+        raise InvalidInput("The JSON is nested too deeply.", code="malformed_json") from None
+    except ValueError:
+        # The parser's own words stay out of the answer: they could quote the body.
+        raise InvalidInput(
+            "The body is not JSON; check brackets and quotes.", code="malformed_json"
+        ) from None
+
+
+def checked_json(data: bytes) -> bytes:
+    """`data`, once it is known to be JSON that is read one way only.
+
+    Raises:
+        InvalidInput: as `decoded_json`.
+    """
+    decoded_json(data)
+    return data
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InvalidInput("A name stands twice in one JSON object; keep one.", code="malformed_json")
+    return found
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise InvalidInput("NaN and Infinity are not JSON; send a number or null.", code="malformed_json")
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 async def capped(request: Request, limits: Limits) -> bytes:
@@ -89,28 +135,50 @@ async def capped(request: Request, limits: Limits) -> bytes:
         TooLarge: it passes the limit; reading stops there.
     """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limits.body_bytes:
-            raise _too_large(limits)
+    async with aclosing(_stream(request, limits)) as chunks:
+        async for chunk in chunks:
+            body += chunk
     return bytes(body)
+
+
+async def _stream(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives. What was announced is believed only if it is too much."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > limits.body_bytes:
+        raise _too_large(limits)
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limits.body_bytes:
+            raise _too_large(limits)
+        yield chunk
 
 
 def _too_large(limits: Limits) -> TooLarge:
     return TooLarge(f"The request is larger than {limits.body_bytes:,} bytes; split it into several.")
 
 
+class _InMemory(MultiPartParser):
+    """Keeps files in memory, within the cap on the body: nothing a person posted lies unencrypted on a disk."""
+
+    spool_max_size = 0
+
+
 async def _multipart(request: Request, limits: Limits) -> tuple[ItemIn, Mapping[str, bytes]]:
-    # The parser spools to disk by itself: refuse by the announced length before it starts.
-    announced = request.headers.get("content-length", "")
-    if not announced.isdigit() or int(announced) > limits.body_bytes:
-        raise _too_large(limits) if announced.isdigit() else InvalidInput("Send a Content-Length.")
-    try:
-        form = await request.form(max_files=limits.parts, max_fields=10, max_part_size=limits.body_bytes)
-    except (MultiPartException, ValueError) as error:
-        raise InvalidInput("The multipart body is malformed; check its boundary and parts.") from error
-    files: dict[str, bytes] = {}
+    async with aclosing(_stream(request, limits)) as chunks:
+        parser = _InMemory(
+            request.headers,
+            chunks,
+            max_files=limits.parts + 1,
+            max_fields=limits.parts + 1,
+            max_part_size=limits.body_bytes,
+        )
+        try:
+            form = await parser.parse()
+        except (MultiPartException, ValueError) as error:
+            raise InvalidInput("The multipart body is malformed; check its boundary and parts.") from error
     document: bytes | None = None
+    files: dict[str, bytes] = {}
     for name, value in form.multi_items():
         data = await value.read() if isinstance(value, UploadFile) else value.encode("utf-8", "surrogatepass")
         if name == "item" and document is None:
@@ -119,9 +187,10 @@ async def _multipart(request: Request, limits: Limits) -> tuple[ItemIn, Mapping[
             raise InvalidInput("Two multipart fields share a name; give each a name of its own.")
         else:
             files[name] = data
+    await form.close()
     if document is None:
         raise InvalidInput("The multipart body has no field `item` with the item's JSON.")
-    return parse(_item, document), files
+    return parse(_item, checked_json(document)), files
 
 
 def submission(body: ItemIn, files: Mapping[str, bytes], lane: Lane, limits: Limits) -> Submission:
@@ -142,7 +211,7 @@ def submission(body: ItemIn, files: Mapping[str, bytes], lane: Lane, limits: Lim
         context=content.checked_context(
             body.context.thread, body.context.parent, body.context.reach, body.context.language
         ),
-        posted_at=body.posted_at,
+        posted_at=None if body.posted_at is None else content.checked_moment(body.posted_at, "posted_at"),
         callback=body.callback,
         lane=lane,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from moderation.domain import errors
 from moderation.storage.vault import VaultError
@@ -47,7 +49,14 @@ TITLES = {
     500: "Internal error",
     503: "Service unavailable",
 }
+# What the framework itself refuses, and for which it has two words where a caller needs a sentence.
+SENTENCES = {
+    404: "There is nothing at this address; /openapi.json lists what there is.",
+    405: "This address does not take that method; /openapi.json lists those it takes.",
+}
+FAILED = "Something failed on our side; nothing was stored. Send the request again later."
 MEDIA_TYPE = "application/problem+json"
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 log = structlog.get_logger()
 
 
@@ -77,15 +86,28 @@ def of_refusal(refusal: errors.Refusal) -> dict[str, Any]:
     return document(status_of(refusal), refusal.code, refusal.detail, **extra)
 
 
-def of_validation(faults: list[Any]) -> dict[str, Any]:
+def of_validation(faults: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The problem document of a body or parameter that does not fit its schema; it never repeats input."""
-    listed = [
-        {"path": [str(step) for step in fault["loc"]], "message": str(fault["msg"])} for fault in faults[:20]
-    ]
+    listed = [{"path": _path(fault), "message": _message(fault)} for fault in faults[:20]]
     first = (
         f"{'.'.join(listed[0]['path'])}: {listed[0]['message']}" if listed else "The request is malformed."
     )
-    return document(422, "invalid_input", first, errors=listed)
+    return document(422, "invalid_input", f"{first.rstrip('.')}.", errors=listed)
+
+
+def _path(fault: Mapping[str, Any]) -> list[str]:
+    """Where it is. A field's name came from the caller too: one that is no plain word is not repeated."""
+    steps = [str(step) for step in fault["loc"]]
+    return [step if step.isdecimal() or _WORD.fullmatch(step) else "(unnamed)" for step in steps]
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    """What is wrong. The words for a wrong tag would quote it."""
+    if fault["type"] == "union_tag_invalid":
+        return "type must be 'text' or 'image'"
+    if fault["type"] == "extra_forbidden":
+        return "this field is not known; check its name"
+    return str(fault["msg"])
 
 
 def respond(body: dict[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -95,41 +117,52 @@ def respond(body: dict[str, Any], headers: Mapping[str, str] | None = None) -> J
 
 def install(app: FastAPI) -> None:
     """Have every exception leave the application as a problem document."""
+    handlers: list[tuple[type[Exception], Any]] = [
+        (errors.Refusal, _refusal),
+        (RequestValidationError, _invalid),
+        (HTTPException, _http),
+        (ClientDisconnect, _hung_up),
+        (DBAPIError, _database),
+        (VaultError, _unexpected),
+        (Exception, _unexpected),
+    ]
+    for kind, handler in handlers:
+        app.add_exception_handler(kind, handler)
 
-    @app.exception_handler(errors.Refusal)
-    def refusal(_: Request, error: errors.Refusal) -> JSONResponse:
-        headers = {}
-        if isinstance(error, errors.Busy):
-            headers["Retry-After"] = str(max(1, ceil(error.retry_after)))
-        if isinstance(error, errors.Unauthenticated):
-            headers["WWW-Authenticate"] = "Bearer"
-        return respond(of_refusal(error), headers)
 
-    @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return respond(of_validation(list(error.errors())))
+def _refusal(_: Request, error: errors.Refusal) -> JSONResponse:
+    headers = {}
+    if isinstance(error, errors.Busy):
+        headers["Retry-After"] = str(max(1, ceil(error.retry_after)))
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return respond(of_refusal(error), headers)
 
-    @app.exception_handler(HTTPException)
-    def http(_: Request, error: HTTPException) -> JSONResponse:
-        title = TITLES.get(error.status_code, "Error")
-        code = title.lower().replace(" ", "_")
-        return respond(document(error.status_code, code, str(error.detail)), error.headers)
 
-    @app.exception_handler(DBAPIError)
-    def database(_: Request, error: DBAPIError) -> JSONResponse:
-        # An outage is told as one; a statement the database refuses is a fault of ours.
-        log.error("database_error", error=type(error.orig).__name__)
-        if error.connection_invalidated or type(error.orig).__name__ in ("OperationalError", "AdminShutdown"):
-            sentence = "The database can't be reached; nothing was stored. Send the request again."
-            return respond(document(503, "unavailable", sentence), {"Retry-After": "2"})
-        return respond(document(500, "internal_error", "Something failed on our side; nothing was stored."))
+def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    return respond(of_validation(error.errors()))
 
-    @app.exception_handler(VaultError)
-    def vault(_: Request, _error: VaultError) -> JSONResponse:
-        log.error("vault_error")
-        return respond(document(500, "internal_error", "Something failed on our side; nothing was stored."))
 
-    @app.exception_handler(Exception)
-    def unexpected(_: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected_error", error=type(error).__name__)
-        return respond(document(500, "internal_error", "Something failed on our side; nothing was stored."))
+def _http(_: Request, error: HTTPException) -> JSONResponse:
+    code = TITLES.get(error.status_code, "Error").lower().replace(" ", "_")
+    detail = SENTENCES.get(error.status_code, f"{str(error.detail).rstrip('.')}.")
+    return respond(document(error.status_code, code, detail), error.headers)
+
+
+def _hung_up(_: Request, _error: ClientDisconnect) -> JSONResponse:
+    # Nobody reads this answer; without it a caller that hangs up would look like a fault of ours.
+    return respond(document(400, "malformed_request", "The body ended early; send all of it."))
+
+
+def _database(_: Request, error: DBAPIError) -> JSONResponse:
+    # An outage is told as one; a statement the database refuses is a fault of ours.
+    log.error("database_error", error=type(error.orig).__name__)
+    if error.connection_invalidated or type(error.orig).__name__ in ("OperationalError", "AdminShutdown"):
+        sentence = "The database can't be reached; nothing was stored. Send the request again."
+        return respond(document(503, "unavailable", sentence), {"Retry-After": "2"})
+    return respond(document(500, "internal_error", FAILED))
+
+
+def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected_error", error=type(error).__name__)
+    return respond(document(500, "internal_error", FAILED))

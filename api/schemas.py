@@ -54,9 +54,7 @@ class ItemIn(Strict):
     parts: list[Annotated[TextPartIn | ImagePartIn, Field(discriminator="type")]]
     context: ContextIn = Field(default_factory=ContextIn)
     posted_at: AwareDatetime | None = Field(default=None, examples=["2026-11-22T09:30:00Z"])
-    callback: Annotated[str, Field(max_length=64)] | None = Field(
-        default=None, description="The name of a registered webhook endpoint."
-    )
+    callback: Name | None = Field(default=None, description="The name of a registered webhook endpoint.")
 
 
 class BatchIn(Strict):

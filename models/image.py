@@ -22,6 +22,8 @@ PREPARER = "open-nsfw-1"
 
 RGB = NDArray[np.uint8]
 Logits = NDArray[np.float32]
+Plane = NDArray[np.float64]
+"""One colour, or one coordinate, over a picture; from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class ImageClassifier:
         self._manifest = manifest
         self._columns = [heads.index(output.head) for output in manifest.outputs]
         self._heads = len(heads)
-        self._preparation = Preparation.of(manifest.input)
+        self.preparation = Preparation.of(manifest.input)
         self._batch = max(1, int(manifest.input.get("batch", 1)))
         self._session = open_session(manifest.path("model.onnx"), threads)
 
@@ -111,7 +113,7 @@ class ImageClassifier:
         """Each head's log-odds against all others, shape (len(batch), heads), in the manifest's order."""
         found = [np.empty((0, self._heads), np.float32)]
         for start in range(0, len(batch), self._batch):
-            part = [prepare(rgb, self._preparation) for rgb in batch[start : start + self._batch]]
+            part = [prepare(rgb, self.preparation) for rgb in batch[start : start + self._batch]]
             (raw,) = self._session.run(["logits"], {"pictures": np.stack(part)})
             found.append(log_odds(np.asarray(raw, dtype=np.float32)))
         return np.concatenate(found)
@@ -134,34 +136,42 @@ def log_odds(raw: Logits) -> Logits:
     return np.stack(columns, axis=1)
 
 
-def _gradient(y: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def _gradient(y: Plane, x: Plane, _: int) -> tuple[Plane, ...]:
     return x, y, 1 - x
 
 
-def _stripes(y: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    return (8 * x) % 1, (5 * y) % 1, (3 * (x + y)) % 1
-
-
-def _rings(y: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def _rings(y: Plane, x: Plane, _: int) -> tuple[Plane, ...]:
     radius = np.hypot(x - 0.5, y - 0.5)
     return (6 * radius) % 1, 1 - radius, radius
 
 
-def _board(y: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def _board(y: Plane, x: Plane, _: int) -> tuple[Plane, ...]:
     dark = (np.floor(8 * x) + np.floor(8 * y)) % 2
     return 0.2 + 0.7 * dark, 0.9 - 0.5 * dark, 0.5 * dark
 
 
-_GENERATORS: Mapping[str, Callable[..., tuple[NDArray[np.float64], ...]]] = {
+def _waves(y: Plane, x: Plane, seed: int) -> tuple[Plane, ...]:
+    """Soft coloured waves: of many seeds some lie far from 0, which makes them the sharper check."""
+    # Multiples of the golden ratio stand for chance: no generator of random numbers may ever change them.
+    chance = [((seed * 7919 + i * 104_729) * 0.618_033_988_749_895) % 1 for i in range(18)]
+    shape = sum(
+        np.sin(6.283 * (1 + 3 * a) * (x * np.cos(6.283 * b) + y * np.sin(6.283 * b)) + 6.283 * c)
+        for a, b, c in zip(chance[:4], chance[4:8], chance[8:12], strict=True)
+    )
+    level = 0.5 + 0.125 * np.asarray(shape)
+    return tuple(low + (high - low) * level for low, high in zip(chance[12:15], chance[15:18], strict=True))
+
+
+_GENERATORS: Mapping[str, Callable[[Plane, Plane, int], tuple[Plane, ...]]] = {
     "gradient": _gradient,
-    "stripes": _stripes,
     "rings": _rings,
     "board": _board,
+    "waves": _waves,
 }
 
 
-def synthetic(generator: str, size: int) -> RGB:
-    """A picture of shape (size, size, 3) that is the same on every machine: gradient, stripes, rings, board.
+def synthetic(generator: str, size: int, seed: int = 0) -> RGB:
+    """A picture of shape (size, size, 3) that is the same on every machine: gradient, rings, board, waves.
 
     Raises:
         ArtifactError: no such generator.
@@ -169,6 +179,6 @@ def synthetic(generator: str, size: int) -> RGB:
     if generator not in _GENERATORS:
         raise ArtifactError(f"There is no generator {generator!r}; known are {', '.join(_GENERATORS)}.")
     y, x = np.mgrid[0:size, 0:size] / max(1, size - 1)
-    planes = _GENERATORS[generator](y, x)
+    planes = _GENERATORS[generator](y, x, seed)
     # Rounded to a thousandth first, so that no last bit of a square root decides a pixel.
     return np.stack([np.floor(np.round(plane, 3) * 255.0) for plane in planes], axis=-1).astype(np.uint8)

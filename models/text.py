@@ -68,9 +68,9 @@ def _plain(character: str) -> str:
     if _REGIONAL_A <= code < _REGIONAL_A + 26:
         return chr(ord("a") + code - _REGIONAL_A)
     category = unicodedata.category(character)
-    if category in ("Cf", "Me") or 0xFE00 <= code <= 0xFE0F:
+    if category in ("Cf", "Cs", "Me") or 0xFE00 <= code <= 0xFE0F:
         # A joiner between two emoji separates their names; inside a word it must vanish. Names bring
-        # their own spaces, so dropping it serves both.
+        # their own spaces, so dropping it serves both. Half a surrogate pair is no character at all.
         return ""
     if category == "So" and any(low <= code <= high for low, high in _PICTOGRAPHS):
         return f" {_words(character, code)} "
@@ -191,6 +191,8 @@ def open_tokenizer(path: str) -> Tokenizer:
     tokenizer = Tokenizer.from_file(path)
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    # A text that says "[SEP]" means those five characters.
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -178,9 +179,10 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    _process(options)  # refuses in a sentence what would be a traceback of the server's
+
     import uvicorn
 
-    _process(options)  # refuses in a sentence what would be a traceback of the server's
     os.environ.update(_environment(options))
     uvicorn.run(
         "api.app:create_app",
@@ -196,27 +198,31 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _relay(options: argparse.Namespace) -> int:
+    settings = _process(options)
+
     from moderation import relay
     from moderation.embedded.supervisor import stop_event
 
-    relay.run(_process(options), stop_event())
+    relay.run(settings, stop_event())
     return 0
 
 
 def _work(options: argparse.Namespace) -> int:
+    settings = _process(options)
+
     from moderation import worker
 
-    worker.run(_process(options), options.queue)
+    worker.run(settings, options.queue)
     return 0
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    import json
+    settings = _settings(options)
 
     from moderation import setup
     from moderation.embedded.instance import write_private
 
-    created = setup.prepare(_settings(options))
+    created = setup.prepare(settings)
     _say("Both databases are up to date.")
     if created is None:
         return 0
@@ -248,22 +254,37 @@ def _submit(options: argparse.Namespace) -> int:
 
 
 def _dead(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+
+    from rich.console import Console
+    from rich.table import Table
+
     from moderation import delivery
 
-    letters = delivery.dead_letters(_settings(options))
+    letters = delivery.list_dead(settings)
+    if not letters:
+        _say("No webhook was given up.")
+        return 0
+    table = Table("id", "endpoint", "event", "since", "attempts", "last answer", box=None, pad_edge=False)
     for letter in letters:
-        _say(str(letter))
-    sys.stderr.write(f"{len(letters)} given up.\n")
+        answer = str(letter.last_status or letter.last_error or "")
+        since = f"{letter.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(letter.webhook_id, letter.endpoint, letter.event, since, str(letter.attempts), answer)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
     return 0
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from moderation import delivery
-
     if bool(options.ids) == options.all:
         raise Usage("Name the ids to send again, or say --all; `moderation webhooks dead` lists them.")
-    count = delivery.replay(_settings(options), None if options.all else options.ids)
+    settings = _settings(options)
+
+    from moderation import delivery
+
+    count = delivery.replay_dead(settings, None if options.all else options.ids)
     _say(f"{count} will be sent again.")
+    if count < len(options.ids):
+        _say("The others were not given up, or their endpoint is disabled.")
     return 0
 
 

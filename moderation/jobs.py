@@ -21,8 +21,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from moderation import delivery
-from moderation.delivery import Notice
 from moderation.domain.routing import Route
+from moderation.governance import outbox
+from moderation.governance.outbox import Notice
 from moderation.pipeline import run
 from moderation.pipeline.run import Tools
 from moderation.review.decisions import Recorded
@@ -84,7 +85,12 @@ def connect(url: str) -> Broker:
     return Broker(Redis.from_url(url, socket_connect_timeout=5, health_check_interval=30))
 
 
-def screen_handler(settings: Settings, tools: Tools) -> Handler:
+def utc_now() -> datetime:
+    """The moment it is."""
+    return datetime.now(UTC)
+
+
+def screen_handler(settings: Settings, tools: Tools, now_fn: Callable[[], datetime] = utc_now) -> Handler:
     """The job `screen`: examine a batch and commit what it came to, or give it back."""
     work = settings.work
     lease, retry = timedelta(seconds=work.lease_seconds), timedelta(seconds=work.retry_seconds)
@@ -94,13 +100,16 @@ def screen_handler(settings: Settings, tools: Tools) -> Handler:
         token, ids = UUID(token_text), [UUID(text) for text in id_texts]
         try:
             with kept_alive(tools, token, ids, lease):
-                screened = run.examine(tools, token, ids, datetime.now(UTC))
+                screened = run.examine(tools, token, ids, now_fn(), lease)
+            if not screened.batch.items:
+                log.info("lease_lost", items=len(ids))
+                return
             with transaction(engine) as session:
                 notify(session, run.commit(session, token, screened), screened.batch.now)
         except Exception as error:  # noqa: BLE001 - whatever it is, the items must not stay leased
             log.warning("batch_failed", items=len(ids), error=type(error).__name__)
             with transaction(engine) as session:
-                now = datetime.now(UTC)
+                now = now_fn()
                 policy = tools.policies.current(session)
                 buried = run.give_back(session, policy, token, ids, now, work.max_attempts, retry)
                 notify(session, buried, now)
@@ -118,7 +127,7 @@ def deliver_handler(settings: Settings, engine: Engine, vault: Vault) -> Handler
             settings.insecure_dev,
             UUID(token),
             [UUID(text) for text in ids],
-            lambda: datetime.now(UTC),
+            utc_now,
         )
 
     return deliver
@@ -140,7 +149,7 @@ def notify(session: Session, recorded: Sequence[Recorded], now: datetime) -> Non
         )
         for one in recorded
     ]
-    delivery.enqueue(session, notices, now)
+    outbox.enqueue(session, notices, now)
 
 
 @contextmanager

@@ -19,12 +19,13 @@ from redis import RedisError
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from moderation import delivery, jobs, metrics
+from moderation import jobs, metrics
 from moderation.domain.content import Lane
-from moderation.governance import erasure
+from moderation.governance import erasure, outbox
 from moderation.governance.policies import PolicyCache
 from moderation.jobs import Broker
 from moderation.pipeline import run as pipeline
+from moderation.review import cases
 from moderation.settings import Settings
 from moderation.storage import items, partitions
 from moderation.storage.blobs import FolderBlobs
@@ -105,11 +106,10 @@ def reclaim(relay: Relay, now: datetime) -> None:
             return
         policy = relay.policies.current(session)
         retry = timedelta(seconds=work.retry_seconds)
-        for token in {token for token, _ in expired.values()}:
-            ids = [identifier for identifier, (held, _) in expired.items() if held == token]
+        for token, ids in expired.items():
             buried = pipeline.give_back(session, policy, token, ids, now, work.max_attempts, retry)
             jobs.notify(session, buried, now)
-    log.info("leases_expired", items=len(expired))
+    log.info("leases_expired", batches=len(expired), items=sum(map(len, expired.values())))
 
 
 def _send_next(relay: Relay, now: datetime) -> bool:
@@ -152,7 +152,7 @@ def _send_webhooks(relay: Relay, now: datetime) -> bool:
     if relay.broker.depth(jobs.DELIVERY) >= relay.settings.work.queue_depth:
         return False
     with transaction(relay.databases.content) as session:
-        claimed = delivery.claim(session, now, OUTBOX_BATCH, relay.settings.work.lease_seconds)
+        claimed = outbox.claim(session, now, OUTBOX_BATCH, relay.settings.work.lease_seconds)
     if claimed is None:
         return False
     token, ids = claimed
@@ -165,6 +165,8 @@ def _gauges(relay: Relay) -> None:
     with transaction(relay.databases.content) as session:
         rows = items.backlog(session)
         overdue = erasure.overdue(session, now)
+        waiting = outbox.oldest_due(session, now)
+        queues = cases.oldest_open(session)
     counts: dict[tuple[str, str], int] = {
         (lane, state): 0 for lane in Lane for state in ("received", "leased")
     }
@@ -178,6 +180,9 @@ def _gauges(relay: Relay) -> None:
         metrics.BACKLOG_AGE.labels(lane).set(age)
     for name, seconds in overdue.items():
         metrics.RETENTION_LAG.labels(name).set(seconds)
+    metrics.OUTBOX_AGE.set((now - waiting).total_seconds() if waiting else 0.0)
+    for queue, opened_at in queues.items():
+        metrics.QUEUE_AGE.labels(queue).set((now - opened_at).total_seconds())
 
 
 def _sweep(relay: Relay) -> None:

@@ -35,10 +35,10 @@ class RegisteredJob(Job):
     @property
     def func(self) -> Handler:
         """The registered handler; `RegisteredWorker` refused everything else before."""
-        return self.handlers[self.func_name]
+        return self.handlers[self.func_name or ""]
 
 
-class RegisteredWorker(SimpleWorker):  # type: ignore[misc]
+class RegisteredWorker(SimpleWorker):
     """Runs jobs in its own process and throws away whatever is not registered.
 
     Whoever can write to the broker could otherwise have any importable function called.
@@ -46,7 +46,7 @@ class RegisteredWorker(SimpleWorker):  # type: ignore[misc]
 
     job_class = RegisteredJob
 
-    def execute_job(self, job: RegisteredJob, queue: Queue) -> None:
+    def execute_job(self, job: Job, queue: Queue) -> None:
         if self._foreign(job):
             log.error("job_refused", queue=queue.name)
             job.delete()
@@ -54,7 +54,7 @@ class RegisteredWorker(SimpleWorker):  # type: ignore[misc]
         super().execute_job(job, queue)
 
     @staticmethod
-    def _foreign(job: RegisteredJob) -> bool:
+    def _foreign(job: Job) -> bool:
         # Read straight from the stored fields: the properties of these names import what they name.
         callbacks = (job._success_callback_name, job._failure_callback_name, job._stopped_callback_name)  # noqa: SLF001
         return job.func_name not in RegisteredJob.handlers or any(callbacks) or bool(job.instance)

@@ -1,25 +1,39 @@
-"""Real servers for the tests: one PostgreSQL and one Valkey per run, a freshly migrated database, emptied per test."""
+"""Real servers for the tests: one PostgreSQL and one Valkey per run, a migrated database, emptied per test."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 from moderation import setup
+from moderation.domain.policy import Policy
 from moderation.embedded import Broker, Postgres
+from moderation.governance import policies
 from moderation.settings import Limits, Settings, Work
+from moderation.storage.blobs import FolderBlobs
 from moderation.storage.database import Databases, connect
-from moderation.storage.keystore import KeystoreBase
-from moderation.storage.tables import Base
 from moderation.storage.vault import Vault
+from tests import support
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-KEPT = {"service_keys", "policies", "models", "model_aliases", "audit_events"}
+
+# The same examples in every run, and none refused for being slow on a busy machine.
+hypothesis.register_profile(
+    "tests",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+hypothesis.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +74,9 @@ def prepared(
 
 @pytest.fixture
 def settings(prepared: tuple[Settings, setup.FirstRun], databases: Databases) -> Settings:
-    """The settings of an installation whose tables are empty but for keys, policy and models."""
+    """The settings of an installation that is empty but for its keys, policy and models."""
+    shutil.rmtree(prepared[0].blob_dir)
+    prepared[0].blob_dir.mkdir()
     return prepared[0]
 
 
@@ -74,27 +90,39 @@ def _engines(prepared: tuple[Settings, setup.FirstRun]) -> Iterator[Databases]:
 @pytest.fixture
 def databases(_engines: Databases) -> Databases:
     """Both databases, emptied: every table but the installation's own set-up."""
-    _empty(_engines)
+    support.emptied(_engines)
     return _engines
-
-
-def _empty(engines: Databases) -> None:
-    for engine, metadata in ((engines.content, Base.metadata), (engines.keystore, KeystoreBase.metadata)):
-        names = ", ".join(name for name in metadata.tables if name not in KEPT)
-        with engine.begin() as connection:
-            # The log refuses to be emptied; only its owner may lift that, and only here.
-            if metadata is Base.metadata:
-                connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER USER"))
-                connection.execute(text(f"TRUNCATE {names}, audit_events CASCADE"))
-                connection.execute(text("ALTER TABLE audit_events ENABLE TRIGGER USER"))
-            else:
-                connection.execute(text(f"TRUNCATE {names} CASCADE"))
 
 
 @pytest.fixture
 def vault(databases: Databases, settings: Settings) -> Vault:
     """The vault of the installation."""
     return Vault(databases.keystore, settings.kek)
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> FolderBlobs:
+    """The blob store of the installation."""
+    return FolderBlobs(settings.blob_dir)
+
+
+@pytest.fixture
+def api_key(databases: Databases, vault: Vault) -> str:
+    """A key of the client `app` with every scope."""
+    return support.new_key(databases, vault, "app")
+
+
+@pytest.fixture
+def client(settings: Settings, api_key: str) -> Iterator[TestClient]:
+    """The client `app`, calling."""
+    with support.calling(settings, api_key) as client:
+        yield client
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """The policy a new installation starts with."""
+    return policies.read(policies.default_document(), 1)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -133,14 +134,15 @@ def jpeg_without_height() -> bytes:
     return bytes(data)
 
 
-def two_frame_headers() -> bytes:
-    """A JPEG whose second frame header claims 60,000 x 60,000."""
+def two_frame_headers(*, first: bool) -> bytes:
+    """A JPEG with another frame header, before or after its own, that claims 60,000 x 60,000."""
     data = saved(gradient(), "JPEG")
     at = data.index(b"\xff\xc0")
     length = int.from_bytes(data[at + 2 : at + 4]) + 2
     header = bytearray(data[at : at + length])
     header[5:9] = struct.pack(">HH", 60_000, 60_000)
-    return data[: at + length] + bytes(header) + data[at + length :]
+    at += 0 if first else length
+    return data[:at] + bytes(header) + data[at:]
 
 
 def polyglot() -> bytes:
@@ -289,7 +291,8 @@ CASES = (
     Case("jpeg-9-mb-of-app1", lambda: app1_flood(9_000_000), (DECODED,)),
     Case("jpeg-segment-flood", segment_flood, ("undecodable",)),
     Case("jpeg-zero-height", jpeg_without_height, ("undecodable",)),
-    Case("jpeg-two-frame-headers", two_frame_headers, ("too_many_pixels",)),
+    Case("jpeg-huge-frame-first", partial(two_frame_headers, first=True), ("too_many_pixels",)),
+    Case("jpeg-huge-frame-second", partial(two_frame_headers, first=False), ("too_many_pixels",)),
     Case("jpeg-and-zip", polyglot, (DECODED,)),
     Case("jpeg-broken-exif", broken_exif, (DECODED,)),
     Case("jpeg-cmyk", _converted("CMYK", "JPEG"), (DECODED,)),

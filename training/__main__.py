@@ -53,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
         except TrainingError as error:
             print(f"{stage}: {error}", file=sys.stderr)
             return 1
+        except ImportError as error:
+            print(f"{stage}: {error}; pip install 'moderation[training]'", file=sys.stderr)
+            return 1
     return 0
 
 

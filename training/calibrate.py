@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from models.text import Forward, Logits, Windowing, open_tokenizer, window_logits
-from training.common import Matrix, Run, TrainingError, progress
+from training.common import Matrix, Run, TrainingError, digest, progress
 from training.dataset import HEADS, Row, held_out_labels, read
 from training.metrics import Platt, platt
 
@@ -28,12 +28,15 @@ def windowing(arguments: Namespace) -> Windowing:
 def score_rows(
     run: Run, name: str, part: str, rows: Sequence[Row], forward: Forward, windows: Windowing, tokenizer: str
 ) -> Logits:
-    """Logits (n, heads) of a part's rows under the model called `name`; kept in the run's folder."""
-    kept = run.path(f"logits-{name}-{part}.npy")
+    """Logits (n, heads) of a part's rows under the model called `name`; kept in the run's folder.
+
+    `name` must change with the model's weights; the file's name also says which texts it was for.
+    """
+    texts_seen = digest("\0".join(row.text for row in rows)) % 2**32
+    kept = run.path(f"logits-{name}-{part}-{texts_seen:08x}.npy")
     if kept.exists():
         found: Logits = np.load(kept)
-        if len(found) == len(rows):
-            return found
+        return found
     opened = open_tokenizer(tokenizer)
     pieces = []
     with progress(f"{name} on {part}", len(rows)) as advance:
@@ -44,6 +47,19 @@ def score_rows(
     logits = np.concatenate(pieces)
     np.save(kept, logits)
     return logits
+
+
+def torch_logits(run: Run, part: str, rows: Sequence[Row], arguments: Namespace) -> Logits:
+    """Logits (n, heads) of a part's rows under the fine-tuned model.
+
+    Raises:
+        TrainingError: stage `train` has not finished.
+    """
+    name = f"torch-{run.record('train')['model_sha256'][:8]}"
+    from training.train import TOKENIZER, load_model, torch_forward  # slow to import, and not always there
+
+    forward = torch_forward(load_model(run), arguments.threads)
+    return score_rows(run, name, part, rows, forward, windowing(arguments), str(TOKENIZER))
 
 
 def fit_outputs(logits: Logits, labels: Matrix) -> dict[str, Platt]:
@@ -83,11 +99,7 @@ def described(outputs: dict[str, Platt], labels: Matrix) -> dict[str, Any]:
 
 def main(run: Run, arguments: Namespace) -> None:
     """Score the calibration part with the fine-tuned model and fit each head."""
-    from training.train import TOKENIZER, load_model, torch_forward  # torch is for these stages alone
-
     started = time.monotonic()
     rows = read(run, "calibrate")
-    forward = torch_forward(load_model(run), arguments.threads)
-    logits = score_rows(run, "torch", "calibrate", rows, forward, windowing(arguments), str(TOKENIZER))
-    labels = held_out_labels(rows)
+    logits, labels = torch_logits(run, "calibrate", rows, arguments), held_out_labels(rows)
     run.finish("calibrate", arguments, started, outputs=described(fit_outputs(logits, labels), labels))

@@ -184,12 +184,14 @@ def read_source(path: Path) -> list[tuple[str, Row]]:
     Raises:
         TrainingError: the file is not there or lacks a column.
     """
+    if not path.exists():
+        raise TrainingError(f"There is no {path}: give --data the folder that holds {FILE}.")
     from pyarrow import parquet  # only this stage needs it
 
     try:
         table = parquet.read_table(path, columns=["text", "source", "split", *LABELS]).to_pylist()
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{path} can't be read: give --data the folder that holds {FILE}.") from error
+        raise TrainingError(f"{path} can't be read as labelled text ({error}).") from error
     return list(parse(table))
 
 

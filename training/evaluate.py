@@ -6,20 +6,23 @@ import csv
 import time
 from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.text import Forward, Logits
-from training.calibrate import probabilities, score_rows, windowing
+from models.text import Logits
+from training.calibrate import probabilities, torch_logits
 from training.common import Matrix, Run, progress, write_json
 from training.dataset import HEADS, Row, held_out_labels, labels, read
 from training.metrics import Metric, Platt, Vector, auc, average_precision, brier, ece, interval
 from training.plots import plot_precision_recall, plot_reliability
 
 TEMPLATES = "bias_templates_en.csv"
+Score = Callable[[str, list[Row]], Logits]
+"""A part's name and rows to logits (n, heads)."""
+
 METRICS: Mapping[str, Metric] = {"auc": auc, "ap": average_precision, "ece": ece, "brier": brier}
 FEWEST = 10
 """A source with fewer positives or negatives for a head gets counts and no rate of its own."""
@@ -138,33 +141,27 @@ def evaluate_held_out(
 
 
 def evaluate_elsewhere(
-    run: Run, name: str, forward: Forward, tokenizer: str, outputs: dict[str, Platt], arguments: Namespace
+    run: Run, score: Score, outputs: dict[str, Platt], arguments: Namespace
 ) -> dict[str, Any]:
     """What only the model that ships is measured on: sources never trained on, and identity templates."""
-    windows = windowing(arguments)
     rows = read(run, "unseen")
-    probability = probabilities(score_rows(run, name, "unseen", rows, forward, windows, tokenizer), outputs)
+    probability = probabilities(score("unseen", rows), outputs)
     sources = [row.source for row in rows]
     result: dict[str, Any] = {
         "unseen": report(probability, labels(rows), sources, arguments.resamples, arguments.seed)
     }
     if (arguments.data / TEMPLATES).exists():
         rows = read_templates(arguments.data / TEMPLATES)
-        logits = score_rows(run, name, "templates", rows, forward, windows, tokenizer)
-        result["identity_templates"] = identity_report(rows, probabilities(logits, outputs))
+        result["identity_templates"] = identity_report(rows, probabilities(score("templates", rows), outputs))
     return result
 
 
 def main(run: Run, arguments: Namespace) -> None:
     """Measure the fine-tuned model; write `metrics-torch.json`, two plots and the record."""
-    from training.train import TOKENIZER, load_model, torch_forward
-
     started = time.monotonic()
     fitted = run.record("calibrate")["outputs"]
     outputs = {head: Platt(found["scale"], found["shift"]) for head, found in fitted.items()}
-    forward = torch_forward(load_model(run), arguments.threads)
-    rows = read(run, "evaluate")
-    logits = score_rows(run, "torch", "evaluate", rows, forward, windowing(arguments), str(TOKENIZER))
+    logits = torch_logits(run, "evaluate", read(run, "evaluate"), arguments)
     metrics = evaluate_held_out(run, "torch", logits, outputs, arguments)
     write_json(run.path("metrics-torch.json"), metrics)
     run.finish("evaluate", arguments, started, auc={head: metrics[head].get("auc") for head in HEADS})

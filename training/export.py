@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from models.registry import Manifest, write_manifest
+from models.registry import Manifest, file_sha256, write_manifest
 from models.runtime import check_golden, open_session
 from models.text import NORMALISER, Forward, Logits, TextClassifier
-from training.calibrate import described, fit_outputs, score_rows, windowing
+from training.calibrate import described, fit_outputs, score_rows, torch_logits, windowing
 from training.card import card
 from training.common import Matrix, Run, TrainingError, progress, write_json
-from training.dataset import HEADS, held_out_labels, read
+from training.dataset import HEADS, Row, held_out_labels, read
 from training.evaluate import evaluate_elsewhere, evaluate_held_out, rounded
 from training.metrics import Platt, auc
 from training.quantise import export_fp32, quantise_rows
@@ -58,23 +58,24 @@ def onnx_forward(path: Path, threads: int) -> Forward:
     return forward
 
 
+def score_file(path: Path, run: Run, part: str, rows: list[Row], arguments: Namespace) -> Logits:
+    """Logits (n, heads) of a part's rows under an ONNX file."""
+    from training.train import TOKENIZER
+
+    name, forward = f"{path.stem}-{file_sha256(path)[:8]}", onnx_forward(path, arguments.threads)
+    return score_rows(run, name, part, rows, forward, windowing(arguments), str(TOKENIZER))
+
+
 def compare(path: Path, run: Run, arguments: Namespace) -> float:
     """Largest absolute difference in logits between torch and the fp32 file, over 256 held-out rows.
 
     Raises:
         TrainingError: it is more than rounding.
     """
-    from training.train import TOKENIZER, load_model, torch_forward
-
     rows = read(run, "evaluate")[:256]
-    first, second = (
-        score_rows(run, name, "compared", rows, forward, windowing(arguments), str(TOKENIZER))
-        for name, forward in (
-            ("torch", torch_forward(load_model(run), arguments.threads)),
-            ("fp32", onnx_forward(path, arguments.threads)),
-        )
-    )
-    difference = float(np.abs(first - second).max())
+    exact = torch_logits(run, "compared", rows, arguments)
+    found = score_file(path, run, "compared", rows, arguments)
+    difference = float(np.abs(exact - found).max())
     if difference > SAME:
         raise TrainingError(f"The ONNX file differs from torch by {difference:.2g}: don't ship it.")
     return difference
@@ -161,10 +162,10 @@ def assemble(folder: Path, model: Path, base: dict[str, Any], metrics: dict[str,
 
 def main(run: Run, arguments: Namespace) -> None:
     """Export, quantise, gate, calibrate again, measure what ships, and write the artifact."""
-    from training.train import TOKENIZER, load_model
+    from training.train import load_model
 
     started = time.monotonic()
-    fp32, int8 = run.path("model-fp32.onnx"), run.path("model-int8.onnx")
+    fp32, int8 = run.path("fp32.onnx"), run.path("int8.onnx")
     with progress("export", 2) as advance:
         export_fp32(load_model(run, "eager"), fp32)
         advance(1, "int8")
@@ -172,22 +173,24 @@ def main(run: Run, arguments: Namespace) -> None:
         advance(1)
     difference = compare(fp32, run, arguments)
     rows = {part: read(run, part) for part in ("calibrate", "evaluate")}
-    windows, tokenizer = windowing(arguments), str(TOKENIZER)
-    forward = onnx_forward(int8, arguments.threads)
-    logits = {part: score_rows(run, "int8", part, rows[part], forward, windows, tokenizer) for part in rows}
-    reference = {part: np.load(run.path(f"logits-torch-{part}.npy")) for part in rows}
+    logits = {part: score_file(int8, run, part, rows[part], arguments) for part in rows}
+    reference = {part: torch_logits(run, part, rows[part], arguments) for part in rows}
     verdict = gate(held_out_labels(rows["evaluate"]), logits["evaluate"], reference["evaluate"])
-    name, path = "int8", int8
+    path = int8
     if not verdict["passed"]:
-        name, path, logits, forward = "fp32", fp32, reference, onnx_forward(fp32, arguments.threads)
+        path, logits = fp32, reference
     labels = held_out_labels(rows["calibrate"])
     outputs = fit_outputs(logits["calibrate"], labels)
+
+    def score(part: str, rows: list[Row]) -> Logits:
+        return score_file(path, run, part, rows, arguments)
+
     metrics = {
-        "held_out": evaluate_held_out(run, name, logits["evaluate"], outputs, arguments),
-        **evaluate_elsewhere(run, name, forward, tokenizer, outputs, arguments),
+        "held_out": evaluate_held_out(run, path.stem, logits["evaluate"], outputs, arguments),
+        **evaluate_elsewhere(run, score, outputs, arguments),
     }
     metrics |= {
-        "precision": name,
+        "precision": path.stem,
         "calibration": described(outputs, labels),
         "quantisation_gate": verdict,
         "onnx_against_torch": {"rows": 256, "max_abs_logit": difference},

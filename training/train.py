@@ -38,9 +38,9 @@ TOKENIZER = BASE / "tokenizer.json"
 EVERY = 100
 """Steps between checkpoints."""
 
-# How often an epoch draws a row: thin heads' positives, and the sets built to fool models.
+# How often an epoch draws a row: thin heads' positives, our harmless sentences, and the sets built to fool models.
 REPEAT_HEAD = {"threat": 3, "sexual": 3, "self_harm": 3}
-REPEAT_SOURCE = {"dynahate": 2, "hatemoji": 2, "sbic": 2, "toxigen": 2}
+REPEAT_SOURCE = {"contrast": 6, "dynahate": 2, "hatemoji": 2, "sbic": 2, "toxigen": 2}
 
 Example = tuple[list[list[int]], list[tuple[float, float]]]
 """The windows of one text, as token ids, and per head (target, weight)."""
@@ -175,6 +175,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step, len(groups)))
     parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
     first, log = resume(run, parts)
+    if first:
+        log.append({"resumed_after": first})
     total, began = 0.0, time.monotonic()
     model.train()
     with progress("steps", len(groups) - first) as advance:
@@ -216,6 +218,8 @@ def resume(run: Run, parts: Mapping[str, Any]) -> tuple[int, list[dict[str, floa
 def main(run: Run, arguments: Namespace) -> None:
     """Fine-tune on the run's training part; write `model.pt` and the record."""
     started = time.monotonic()
+    if run.done("train"):  # asked for again: from the start, not from its own last checkpoint
+        run.path("checkpoint.pt").unlink(missing_ok=True)
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(arguments.threads)
     rows = read(run, "train")

@@ -18,13 +18,13 @@ from api import bodies, problems, views
 from api.auth import caller, services
 from api.schemas import BatchOut, ItemIn, ItemOut, ItemsOut, Status
 from api.services import Services
-from moderation import delivery, metrics
-from moderation.delivery import Notice
+from moderation import metrics
 from moderation.domain import content
 from moderation.domain.content import ItemState, Lane
 from moderation.domain.errors import InvalidInput, NotFound, Refusal
-from moderation.governance import erasure
+from moderation.governance import erasure, outbox
 from moderation.governance.accounts import Principal, Scope
+from moderation.governance.outbox import Notice
 from moderation.pipeline import intake
 from moderation.pipeline.intake import Accepted
 from moderation.storage import items
@@ -101,15 +101,15 @@ def list_items(
     with transaction(held.databases.content) as session:
         if external_id is None:
             rows = items.page(session, principal.client, state, cursor, PAGE + 1)
+            shown = views.items(session, rows)
         else:
             content.checked_reference(external_id, "external_id")
             digest = intake.external_digest(held.vault, principal.client, external_id)
-            rows = [
-                row for row in items.by_external(session, principal.client, digest) if _listed(row, state)
-            ]
-        shown = views.items(session, rows[:PAGE])
-    following = str(rows[PAGE - 1].id) if len(rows) > PAGE else None
-    return {"items": shown, "next": following}
+            rows = items.by_external(session, principal.client, digest)
+            older = [row for row in rows if cursor is None or row.id < cursor]
+            shown = [one for one in views.items(session, older) if _listed(one["status"], state)]
+    following = shown[PAGE - 1]["id"] if len(shown) > PAGE else None
+    return {"items": shown[:PAGE], "next": following}
 
 
 @router.get("/{item_id}", response_model=ItemOut, response_model_exclude_none=True)
@@ -134,7 +134,7 @@ def delete_item(item_id: UUID, held: Held, principal: Writer) -> None:
         notices = [
             Notice(r.client, r.id, "item.deleted", {"item_id": str(r.id)}, r.callback_id) for r in live
         ]
-        delivery.enqueue(session, notices, now)
+        outbox.enqueue(session, notices, now)
         due = [revision.id for revision in revisions if erasure.is_due(revision, policy.retention, now)]
     erasure.destroy(held.databases, held.vault, held.blobs, due, now)
 
@@ -211,9 +211,8 @@ def _visible(session: Session, principal: Principal, item_id: UUID) -> Item:
     return item
 
 
-def _listed(item: Item, state: Status | None) -> bool:
-    deleted = item.state == ItemState.DELETED
-    return deleted if state == "deleted" else not deleted
+def _listed(status: str, wanted: Status | None) -> bool:
+    return status == wanted if wanted else status != "deleted"
 
 
 def _settled(shown: dict[str, Any]) -> bool:

@@ -9,9 +9,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path
 
 from api.auth import caller, services
-from api.schemas import DeadLetterOut, EndpointCreatedOut, EndpointIn, EndpointOut
+from api.schemas import DeadLetterOut, EndpointCreatedOut, EndpointIn, EndpointOut, Name
 from api.services import Services
-from moderation import delivery
+from moderation.governance import outbox, webhooks
 from moderation.governance.accounts import Principal, Scope
 from moderation.storage.database import transaction
 
@@ -27,7 +27,7 @@ def register_endpoint(body: EndpointIn, held: Held, principal: Manager) -> dict[
     """Register where to send webhooks. The signing secret is in this answer and nowhere else."""
     now = datetime.now(UTC)
     with transaction(held.databases.content) as session:
-        identifier, secret = delivery.register(
+        identifier, secret = webhooks.register(
             session,
             held.vault,
             principal.client,
@@ -53,15 +53,22 @@ def list_endpoints(held: Held, principal: Manager) -> list[dict[str, Any]]:
                 "created_at": row.created_at,
                 "disabled_because": row.disabled_because,
             }
-            for row in delivery.list_endpoints(session, principal.client)
+            for row in webhooks.list_endpoints(session, principal.client)
         ]
 
 
+@router.post("/{name}/enable", status_code=204)
+def enable_endpoint(name: str, held: Held, principal: Manager) -> None:
+    """Take up an endpoint again that was disabled; replay what died meanwhile if you want it."""
+    with transaction(held.databases.content) as session:
+        webhooks.enable(session, principal.client, name, datetime.now(UTC))
+
+
 @router.delete("/{name}", status_code=204)
-def remove_endpoint(name: str, held: Held, principal: Manager) -> None:
+def remove_endpoint(name: Name, held: Held, principal: Manager) -> None:
     """Remove an endpoint; what was still on its way there is dropped."""
     with transaction(held.databases.content) as session:
-        delivery.remove(session, principal.client, name, datetime.now(UTC))
+        webhooks.remove(session, principal.client, name, datetime.now(UTC))
 
 
 dead_letters = APIRouter(prefix="/v1/webhooks/dead", tags=["webhooks"])
@@ -82,7 +89,7 @@ def list_dead_letters(held: Held, principal: Manager) -> list[dict[str, Any]]:
                 "last_error": letter.last_error,
                 "created_at": letter.created_at,
             }
-            for letter in delivery.dead_letters(session, principal.client, 100)
+            for letter in outbox.dead_letters(session, principal.client, 100)
         ]
 
 
@@ -91,4 +98,4 @@ def replay_dead_letter(webhook_id: WebhookId, held: Held, principal: Manager) ->
     """Send a dead webhook again under its own id; 0 if it is not dead or its endpoint is disabled."""
     identifier = UUID(webhook_id.removeprefix("msg_"))
     with transaction(held.databases.content) as session:
-        return {"replayed": delivery.replay(session, [identifier], datetime.now(UTC), principal.client)}
+        return {"replayed": outbox.replay(session, [identifier], datetime.now(UTC), principal.client)}

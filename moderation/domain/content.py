@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
@@ -19,6 +19,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 REFERENCE_LENGTH = 256
 MAX_REACH = 10_000_000_000
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class ItemState(StrEnum):
@@ -124,6 +125,19 @@ def checked_text(value: str, what: str, limit: int) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidInput(f"{what} holds half of a surrogate pair; send whole characters.") from error
+    return value
+
+
+def checked_moment(value: datetime, what: str) -> datetime:
+    """A moment at which something can have been posted.
+
+    Dates at the ends of the calendar pass a schema and then leave it once moved to another time zone.
+
+    Raises:
+        InvalidInput: before 1970 or after 2199.
+    """
+    if not EARLIEST <= value < LATEST:
+        raise InvalidInput(f"{what} must lie between the years {EARLIEST.year} and {LATEST.year - 1}.")
     return value
 
 

@@ -30,7 +30,7 @@ class Fail(StrEnum):
 class Bands:
     """Calibrated probabilities: below `allow_below` harmless, from `limit_from` and `remove_from` acted upon.
 
-    A `remove_from` of 1 means that a machine never removes: no calibrated probability reaches 1.
+    A `remove_from` of 1 means that a machine never removes, whatever a detector says.
     """
 
     allow_below: float
@@ -135,6 +135,12 @@ class _Reader:
             return float(found)
         return low
 
+    def whole(self, data: Mapping[str, Any], path: tuple[str, ...], key: str, low: int, high: int) -> int:
+        found = self.number(data, path, key, low, high)
+        if found != int(found):
+            self.fault((*path, key), f"{key} must be a whole number from {low} to {high}, not {found}")
+        return int(found)
+
     def optional(self, data: Mapping[str, Any], key: str, read: Callable[[], T]) -> T | None:
         return read() if data.get(key) is not None else None
 
@@ -151,24 +157,26 @@ def _retention(reader: _Reader, data: object) -> Retention | None:
     path: tuple[str, ...] = ("retention",)
     stages = ("received", "review", "allow", "limit", "remove")
     root = reader.mapping(data, path, {"classes", *stages})
-    given = reader.mapping(root.get("classes"), (*path, "classes"), None) if root else {}
+    if not isinstance(data, dict):
+        return None
+    given = reader.mapping(root.get("classes"), (*path, "classes"), None)
     classes = {name: _retention_class(reader, name, value) for name, value in given.items()}
-    chosen = [reader.choice(root, path, stage, set(classes)) for stage in stages] if root else []
-    return Retention(classes, *chosen) if root and not reader.faults else None
+    chosen = [reader.choice(root, path, stage, set(classes)) for stage in stages]
+    return None if reader.faults else Retention(classes, *chosen)
 
 
 def _retention_class(reader: _Reader, name: str, data: object) -> RetentionClass:
     path = ("retention", "classes", name)
     root = reader.mapping(data, path, {"from", "days", "floor_days", "basis"})
     clock = reader.choice(root, path, "from", {str(clock) for clock in Clock})
-    days = reader.number(root, path, "days", 0, 36_500)
+    days = reader.whole(root, path, "days", 0, 36_500)
     floor = (
-        reader.optional(root, "floor_days", lambda: reader.number(root, path, "floor_days", 0, 36_500)) or 0
+        reader.optional(root, "floor_days", lambda: reader.whole(root, path, "floor_days", 0, 36_500)) or 0
     )
     if floor > days:
-        reader.fault((*path, "floor_days"), f"floor_days must not pass days ({days:g})")
+        reader.fault((*path, "floor_days"), f"floor_days must not pass days ({days})")
     basis = reader.optional(root, "basis", lambda: reader.value(root, path, "basis", str)) or ""
-    return RetentionClass(name, Clock(clock) if clock else Clock.RECEIVED, int(days), int(floor), basis)
+    return RetentionClass(name, Clock(clock) if clock else Clock.RECEIVED, days, floor, basis)
 
 
 def _class_names(retention: object) -> set[str]:
@@ -205,12 +213,10 @@ def _category(reader: _Reader, name: str, data: object, classes: set[str]) -> Ca
     eu_category = reader.value(root, path, "eu_category", str)
     if eu_category and not eu_category.startswith("STATEMENT_CATEGORY_"):
         reader.fault((*path, "eu_category"), "eu_category must be a statement category of the EU database")
-    severity = reader.number(root, path, "severity", 1, 5)
-    if severity != int(severity):
-        reader.fault((*path, "severity"), "severity must be a whole number from 1 to 5")
+    severity = reader.whole(root, path, "severity", 1, 5)
     return CategoryRule(
         name=name,
-        severity=int(severity),
+        severity=severity,
         bands=_bands(reader, (*path, "until_certified"), root.get("until_certified")),
         eu_category=eu_category,
         retention=reader.optional(root, "retention", lambda: reader.choice(root, path, "retention", classes)),

@@ -132,7 +132,7 @@ def _of_finding(rule: CategoryRule, finding: Finding) -> _Opinion:
     """One category's opinion. Thresholds: allow below, limit from, remove from; between them people."""
     p, bands = finding.probability, rule.bands
     scored = f"{finding.category} {p:.2f} in {finding.part}"
-    if p >= bands.remove_from:
+    if bands.remove_from <= p and bands.remove_from < 1:
         return _Opinion(
             Route.REMOVE, finding.category, p, f"{scored} reaches remove from {bands.remove_from:.2f}."
         )

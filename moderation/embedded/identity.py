@@ -13,6 +13,7 @@ from moderation.embedded.process import EmbeddedError
 CANDIDATES = ("postgres", "nobody")
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
+CAP_SETPCAP = 8  # to hold one of them across the change of user
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def _capability(blocked: Path, name: str) -> int:
     # Reading past directories is enough unless the program itself is closed to others.
     wanted = (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if blocked.is_dir() else (CAP_DAC_OVERRIDE,)
     for capability in wanted:
-        if _permitted() >> capability & 1:
+        if _permitted() >> capability & _permitted() >> CAP_SETPCAP & 1:
             return capability
     raise EmbeddedError(
         f"PostgreSQL doesn't run as root, and user {name} may not enter {blocked}. Start as an ordinary "

@@ -13,7 +13,8 @@ import os
 import sys
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAPABILITY_VERSION_3 = 0x20080522
@@ -40,7 +41,9 @@ def main(parent: str, death_signal: str, identity: str, *command: str) -> None:
 def _become(uid: int, gid: int, capability: int | None = None) -> None:
     """Turn from root into another user, keeping at most one capability (capabilities(7), "ambient")."""
     if capability is not None:
-        _check(_libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "PR_SET_KEEPCAPS")
+        # Without the "fixup" a change of user leaves capabilities alone, and access(2), by which PostgreSQL
+        # looks at its own files, counts them. What is kept is set right below.
+        _check(_libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "PR_SET_SECUREBITS")
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

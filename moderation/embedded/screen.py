@@ -91,8 +91,9 @@ class Screen:
             self._line(f"  [dim]{escape(label.ljust(width))}[/dim]   {escape(value)}")
 
     def _line(self, text: str) -> None:
-        # The terminal may have been closed: that must not keep us from stopping in order.
-        with contextlib.suppress(OSError):
+        # The terminal or the reader of a pipe may be gone, for which rich ends the program: that must not
+        # keep us from going on, nor from stopping in order.
+        with contextlib.suppress(OSError, SystemExit):
             self.console.print(text)
 
 

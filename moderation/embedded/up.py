@@ -98,7 +98,7 @@ def run(options: Options, prepare: Prepare, programs: Mapping[str, Sequence[str]
 
 def own_programs(options: Options, port: int) -> dict[str, Sequence[str]]:
     """The processes in the order they are stopped in: a name, and the arguments of `moderation`."""
-    us = (sys.executable, "-m", "moderation")
+    us = (sys.executable, "-P", "-m", "moderation")  # -P: no folder of the caller's shadows our packages
     workers = {
         f"worker-{number}": (*us, "work", "--queue", "screening") for number in range(1, options.workers + 1)
     }

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from moderation.storage.database import insert_many
 from moderation.storage.ids import new_id
 from moderation.storage.tables import AuditEvent
 
@@ -33,10 +33,9 @@ class Event:
 
 def record(session: Session, events: Sequence[Event], now: datetime) -> None:
     """Append `events`; they are committed with the action or not at all."""
-    if not events:
-        return
-    session.execute(
-        insert(AuditEvent),
+    insert_many(
+        session,
+        AuditEvent,
         [
             {
                 "id": new_id(now),

@@ -30,12 +30,14 @@ def read(document: str, version: int) -> Policy:
         PolicyInvalid: with every fault, each with the line it stands on.
     """
     try:
+        _refuse_aliases(document)
         root = yaml.compose(document, Loader=yaml.SafeLoader)
         data = yaml.safe_load(document)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise PolicyInvalid([Fault((), f"not YAML: {error.problem or error.context}", line)]) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        # A ValueError comes from a scalar that looks like a date or number and is none.
         raise PolicyInvalid([Fault((), "not YAML that can be read")]) from error
     lines = _lines(root)
     duplicates = [Fault(path, "stands twice; keep one", line) for path, line in _duplicates(root)]
@@ -103,6 +105,14 @@ class PolicyCache:
             document = session.scalars(select(PolicyRow.document).where(PolicyRow.version == newest)).one()
             self._parsed[newest] = read(document, newest)
         return self._parsed[newest]
+
+
+def _refuse_aliases(document: str) -> None:
+    """An alias may refer to its own parent, or to so many others that the walk below never ends."""
+    for event in yaml.parse(document, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1 if event.start_mark else None
+            raise PolicyInvalid([Fault((), "aliases (*name) are not allowed; write it out", line)])
 
 
 def _located(fault: Fault, lines: Mapping[tuple[str, ...], int]) -> Fault:

@@ -13,17 +13,18 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from moderation.domain import retention
 from moderation.domain.content import ImagePart, ItemState, Submission, TextPart
-from moderation.domain.errors import Conflict, Gone, NotFound, Refusal
+from moderation.domain.errors import Conflict, Gone, InvalidInput, Refusal
 from moderation.domain.policy import Policy
-from moderation.governance import audit
+from moderation.governance import audit, erasure
 from moderation.storage import items as queue
 from moderation.storage.blobs import FolderBlobs
+from moderation.storage.database import insert_many
 from moderation.storage.ids import new_id
 from moderation.storage.tables import Author, IdempotencyKey, Item, Part, WebhookEndpoint
 from moderation.storage.vault import Key, Vault
@@ -100,8 +101,8 @@ def _candidates(
     for index, request in enumerate(requests):
         post = request.submission
         if post.callback is not None and post.callback not in endpoints:
-            answers[index] = NotFound(
-                f"No webhook endpoint is named {post.callback!r}; register it at /v1/webhook-endpoints.",
+            answers[index] = InvalidInput(
+                "callback names no webhook endpoint of yours; register it at /v1/webhook-endpoints.",
                 code="unknown_callback",
             )
             continue
@@ -162,13 +163,17 @@ def _refuse_deleted(
     candidates: Sequence[_Candidate],
     answers: dict[int, Accepted | Refusal],
 ) -> list[_Candidate]:
-    """A post that its content service deleted does not come back by a late retry."""
+    """A post that its content service deleted does not come back by a late retry.
+
+    One whose retention period ended may: a later revision of it is a new item like any other.
+    """
     gone = set(
         session.scalars(
             select(Item.external_digest).where(
                 Item.client == client,
                 Item.external_digest.in_([candidate.external_digest for candidate in candidates]),
                 Item.state == ItemState.DELETED,
+                Item.deleted_because == erasure.BY_CLIENT,
             )
         )
     )
@@ -252,14 +257,15 @@ def _store(
     authors = _authors(session, vault, client, fresh, now)
     keys = vault.create_item_keys({c.id: authors[c.author_digest] for c in fresh}, now)
     clock = policy.retention.classes[policy.retention.received]
-    session.execute(
-        insert(Item),
+    insert_many(
+        session,
+        Item,
         [_item_row(c, client, authors[c.author_digest], keys[c.id], clock, now) for c in fresh],
     )
     written: list[str] = []
     try:
         rows = [row for c in fresh for row in _part_rows(c, keys[c.id], blobs, written)]
-        session.execute(insert(Part), rows)
+        insert_many(session, Part, rows)
         events = [
             audit.Event(f"client:{client}", "item.received", "item", str(c.id), {"kind": c.submission.kind})
             for c in fresh

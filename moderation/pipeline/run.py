@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from models.registry import Manifest
@@ -34,7 +33,7 @@ from moderation.review import decisions
 from moderation.review.decisions import Recorded
 from moderation.storage import items as queue
 from moderation.storage.blobs import FolderBlobs
-from moderation.storage.database import Databases, transaction
+from moderation.storage.database import Databases, insert_many, transaction
 from moderation.storage.tables import Item, SignalRow
 from moderation.storage.vault import Vault
 
@@ -66,8 +65,8 @@ class Screened:
     policy: Policy
 
 
-def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime) -> Screened:
-    """Read the batch under its lease and run every stage over it; nothing is written.
+def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease: timedelta) -> Screened:
+    """Take the batch in hand under its lease and run every stage over it; only the attempt is written.
 
     Raises:
         VaultError: a part does not open.
@@ -75,7 +74,8 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime) -> Sc
     """
     with transaction(tools.databases.content) as session:
         policy = tools.policies.current(session)
-        batch = Batch(queue.leased(session, token, ids), now)
+        # Whoever keeps the lease alive does so every third of it.
+        batch = Batch(queue.begin(session, token, ids, now + lease * 2 / 3), now)
         held = [item.id for item in batch.items]
         parts = queue.parts_of(session, held)
     with _timed("normalise"):
@@ -123,7 +123,9 @@ def give_back(
     again = [item for item in items if item.attempts < max_attempts]
     for attempts in {item.attempts for item in again}:
         these = [item.id for item in again if item.attempts == attempts]
-        queue.release(session, token, these, now + retry * 2 ** (attempts - 1))
+        # What nobody began is due at once.
+        wait = retry * 2 ** (attempts - 1) if attempts else timedelta()
+        queue.release(session, token, these, now + wait)
     return _bury(session, policy, spent, now)
 
 
@@ -150,8 +152,7 @@ def _store_signals(session: Session, batch: Batch, kept: Sequence[Item]) -> None
         for item in kept
         for signal in batch.signals.get(item.id, ())
     ]
-    if rows:
-        session.execute(insert(SignalRow), rows)
+    insert_many(session, SignalRow, rows)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from sqlalchemy import (
     DateTime,
     Text,
     Uuid,
-    insert,
+    cast,
     select,
     update,
     values,
@@ -28,6 +28,7 @@ from moderation.domain.decisions import CaseDraft, DecidedBy, Outcome
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route, Routing
 from moderation.governance import audit
+from moderation.storage.database import insert_many
 from moderation.storage.ids import new_id
 from moderation.storage.tables import Case, Decision, Item
 
@@ -56,12 +57,11 @@ def record(
         return []
     drafts = [(item, outcome, new_id(now)) for item, outcome in outcomes]
     _finish_items(session, policy, outcomes, now, state)
-    session.execute(insert(Decision), [_decision(*draft, policy, now) for draft in drafts])
+    insert_many(session, Decision, [_decision(*draft, policy, now) for draft in drafts])
     opened = [
         _case(item, outcome.case, decision, policy, now) for item, outcome, decision in drafts if outcome.case
     ]
-    if opened:
-        session.execute(insert(Case), opened)
+    insert_many(session, Case, opened)
     events = [
         audit.Event(
             audit.MACHINE,
@@ -124,7 +124,8 @@ def _finish_items(
             lease_token=None,
             lease_until=None,
             retention_class=new.c.retention_class,
-            decided_at=new.c.decided_at,
+            # Where every row says NULL, PostgreSQL would take the column for text.
+            decided_at=cast(new.c.decided_at, DateTime(timezone=True)),
             expires_at=new.c.expires_at,
         )
         .execution_options(synchronize_session=False)

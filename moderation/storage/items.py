@@ -61,12 +61,26 @@ def _claim(
     session.execute(
         update(Item)
         .where(Item.id.in_(ids))
-        .values(
-            state=ItemState.LEASED, lease_token=token, lease_until=now + lease, attempts=Item.attempts + 1
-        )
+        .values(state=ItemState.LEASED, lease_token=token, lease_until=now + lease)
         .execution_options(synchronize_session=False)
     )
     return Claim(token, tuple(ids))
+
+
+def begin(session: Session, token: UUID, ids: Sequence[UUID], until: datetime) -> list[Item]:
+    """Count an attempt of those of `ids` that still carry `token`, and return them in the order of their ids.
+
+    Counted here and not with the claim: a wake-up that the broker lost, or that waited there for too long,
+    was no attempt. Only what a worker took in hand and did not finish brings an item nearer to its end.
+    """
+    begun = session.scalars(
+        update(Item)
+        .where(Item.id.in_(ids), Item.lease_token == token)
+        .values(attempts=Item.attempts + 1, lease_until=func.greatest(Item.lease_until, until))
+        .returning(Item)
+        .execution_options(synchronize_session=False)
+    )
+    return sorted(begun, key=lambda item: item.id)
 
 
 def leased(session: Session, token: UUID, ids: Sequence[UUID]) -> Sequence[Item]:
@@ -116,24 +130,28 @@ def release(session: Session, token: UUID, ids: Sequence[UUID], not_before: date
 
 
 def unclaim(session: Session, claim: Claim) -> None:
-    """Undo a claim whose wake-up could not be sent; it does not count as an attempt."""
+    """Undo a claim whose wake-up could not be sent."""
     session.execute(
         update(Item)
         .where(Item.id.in_(claim.ids), Item.lease_token == claim.token)
-        .values(state=ItemState.RECEIVED, lease_token=None, lease_until=None, attempts=Item.attempts - 1)
+        .values(state=ItemState.RECEIVED, lease_token=None, lease_until=None)
         .execution_options(synchronize_session=False)
     )
 
 
-def expired_leases(session: Session, now: datetime, limit: int) -> Mapping[UUID, tuple[UUID, int]]:
-    """Items whose lease ran out, locked: id -> (token, attempts so far)."""
+def expired_leases(session: Session, now: datetime, limit: int) -> Mapping[UUID, Sequence[UUID]]:
+    """Items whose lease ran out, locked: their ids by the token they were leased under."""
     rows = session.execute(
-        select(Item.id, Item.lease_token, Item.attempts)
+        select(Item.lease_token, Item.id)
         .where(Item.state == ItemState.LEASED, Item.lease_until < now)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return {identifier: (token, attempts) for identifier, token, attempts in rows if token is not None}
+    expired: dict[UUID, list[UUID]] = {}
+    for token, identifier in rows:
+        if token is not None:  # a check constraint says so, the column's type does not
+            expired.setdefault(token, []).append(identifier)
+    return expired
 
 
 def backlog(session: Session) -> Sequence[Row[str, str, str, int, datetime]]:

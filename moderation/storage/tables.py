@@ -210,7 +210,7 @@ class Outbox(Base):
 
     __tablename__ = "outbox"
     __table_args__ = (
-        Index("ix_outbox_due", "not_before", postgresql_where=text("state = 'pending'")),
+        Index("ix_outbox_due", "endpoint_id", "not_before", postgresql_where=text("state = 'pending'")),
         Index("ix_outbox_leased", "lease_until", postgresql_where=text("state = 'leased'")),
         Index("ix_outbox_dead", "client", "id", postgresql_where=text("state = 'dead'")),
         CheckConstraint("state IN ('pending','leased','delivered','dead')", name="state"),

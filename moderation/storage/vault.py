@@ -19,9 +19,10 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
+from moderation.storage.database import insert_many
 from moderation.storage.keystore import AuthorKey, ItemKey, ServiceKey
 
 NONCE = 12
@@ -93,38 +94,52 @@ class Vault:
 
     def author_keys(self, authors: Sequence[UUID], now: datetime) -> dict[UUID, Key]:
         """The key of each author, created where there is none."""
+        with self._keystore.begin() as connection:
+            return self._author_keys(connection, list(dict.fromkeys(authors)), now)
+
+    def _author_keys(
+        self, connection: Connection, authors: Sequence[UUID], now: datetime
+    ) -> dict[UUID, Key]:
+        known = self._wrapped_author_keys(connection, authors)
         fresh = [
             {
                 "author_id": author,
                 "wrapped": self._wrap("author_keys", author, os.urandom(32)),
                 "created_at": now,
             }
-            for author in dict.fromkeys(authors)
+            for author in authors
+            if author not in known
         ]
-        with self._keystore.begin() as connection:
+        if fresh:
+            # Somebody else may have been quicker: theirs is the key then.
             connection.execute(insert(AuthorKey).on_conflict_do_nothing(), fresh)
-            rows = connection.execute(
-                select(AuthorKey.author_id, AuthorKey.wrapped).where(AuthorKey.author_id.in_(authors))
-            ).all()
-        return {author: self._unwrap("author_keys", author, wrapped) for author, wrapped in rows}
+            known.update(self._wrapped_author_keys(connection, authors))
+        return {author: self._unwrap("author_keys", author, known[author]) for author in authors}
+
+    @staticmethod
+    def _wrapped_author_keys(connection: Connection, authors: Sequence[UUID]) -> dict[UUID, bytes]:
+        rows = connection.execute(
+            select(AuthorKey.author_id, AuthorKey.wrapped).where(AuthorKey.author_id.in_(authors))
+        )
+        return {author: wrapped for author, wrapped in rows}
 
     def create_item_keys(self, items: Mapping[UUID, UUID], now: datetime) -> dict[UUID, Key]:
         """Fresh keys for `items` (item -> author).
 
         Committed before the items themselves: a key without an item is harmless, an item without a key lost.
         """
-        authors = self.author_keys(list(items.values()), now)
         keys = {item: os.urandom(32) for item in items}
-        rows = [
-            {
-                "item_id": item,
-                "author_id": author,
-                "wrapped": authors[author].encrypt(keys[item], "item_keys", "wrapped", str(item)),
-            }
-            for item, author in items.items()
-        ]
         with self._keystore.begin() as connection:
-            connection.execute(insert(ItemKey), rows)
+            authors = self._author_keys(connection, list(dict.fromkeys(items.values())), now)
+            rows = [
+                {
+                    "item_id": item,
+                    "author_id": author,
+                    "wrapped": authors[author].encrypt(keys[item], "item_keys", "wrapped", str(item)),
+                }
+                for item, author in items.items()
+            ]
+            insert_many(connection, ItemKey, rows)
         return {item: Key(item, AESGCM(key)) for item, key in keys.items()}
 
     def item_keys(self, items: Sequence[UUID]) -> dict[UUID, Key]:

@@ -20,8 +20,9 @@ from sqlalchemy import event, func, select, update
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from moderation import delivery
-from moderation.delivery import Notice
 from moderation.domain.errors import Conflict, InvalidInput, NotFound
+from moderation.governance import outbox, webhooks
+from moderation.governance.outbox import Notice
 from moderation.metrics import WEBHOOKS
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
@@ -139,10 +140,10 @@ class Service:
     receiver: Receiver
     now: datetime = NOW
 
-    def endpoint(self, path: str, client: str = CLIENT, name: str = "", events: Any = delivery.EVENTS) -> str:
+    def endpoint(self, path: str, client: str = CLIENT, name: str = "", events: Any = outbox.EVENTS) -> str:
         """Register an endpoint; returns its secret."""
         with transaction(self.databases.content) as session:
-            _, secret = delivery.register(
+            _, secret = webhooks.register(
                 session,
                 self.vault,
                 client,
@@ -169,12 +170,12 @@ class Service:
             for _ in range(count)
         ]
         with transaction(self.databases.content) as session:
-            delivery.enqueue(session, notices, self.now)
+            outbox.enqueue(session, notices, self.now)
         return [notice.item_id for notice in notices]
 
     def claim(self, limit: int = 64, lease: float = 60) -> tuple[UUID, tuple[UUID, ...]] | None:
         with transaction(self.databases.content) as session:
-            return delivery.claim(session, self.now, limit, lease)
+            return outbox.claim(session, self.now, limit, lease)
 
     def deliver(self, token: UUID, ids: tuple[UUID, ...], timeout: float = 5, jitter: float = 0.0) -> int:
         return delivery.deliver(
@@ -226,8 +227,8 @@ def test_register_returns_the_secret_once_and_keeps_it_encrypted(service: Servic
     assert secret.startswith("whsec_")
     with transaction(service.databases.content) as session:
         row = session.scalars(select(WebhookEndpoint)).one()
-        (listed,) = delivery.list_endpoints(session, CLIENT)
-        assert delivery.list_endpoints(session, "other") == []
+        (listed,) = webhooks.list_endpoints(session, CLIENT)
+        assert webhooks.list_endpoints(session, "other") == []
     assert secret.encode() not in row.secret
     assert secret not in repr(listed)
     place = ("webhook_endpoints", "secret", str(row.id))
@@ -261,11 +262,11 @@ def test_register_refuses_what_it_can_not_serve(service: Service) -> None:
 )
 def test_register_checks_the_address(service: Service, url: str) -> None:
     with transaction(service.databases.content) as session, pytest.raises(InvalidInput):
-        delivery.register(session, service.vault, CLIENT, "main", url, delivery.EVENTS, False, NOW)
+        webhooks.register(session, service.vault, CLIENT, "main", url, outbox.EVENTS, False, NOW)
 
 
 def test_number_of_endpoints_is_limited(service: Service) -> None:
-    for number in range(delivery.ENDPOINTS):
+    for number in range(webhooks.ENDPOINTS):
         service.endpoint(f"200/{number}")
     with pytest.raises(Conflict, match="remove one"):
         service.endpoint("200/more")
@@ -277,14 +278,14 @@ def test_remove_takes_along_what_was_on_its_way(service: Service) -> None:
     claimed = service.claim(limit=1)
     assert claimed
     with transaction(service.databases.content) as session:
-        delivery.remove(session, CLIENT, "main", NOW)
+        webhooks.remove(session, CLIENT, "main", NOW)
     assert service.rows() == []
     assert service.deliver(*claimed) == 0
     assert service.receiver.requests == []
     assert len(service.audited("webhook_endpoint.removed")) == 1
     service.endpoint("200", name="main")
     with transaction(service.databases.content) as session, pytest.raises(NotFound):
-        delivery.remove(session, "other", "main", NOW)
+        webhooks.remove(session, "other", "main", NOW)
 
 
 # --- enqueue ---
@@ -298,8 +299,10 @@ def test_enqueue_fans_out_to_subscribers_or_to_the_callback_alone(service: Servi
     with transaction(service.databases.content) as session:
         session.execute(update(WebhookEndpoint).where(WebhookEndpoint.name == "off").values(disabled_at=NOW))
         names: dict[str, UUID] = dict(session.execute(select(WebhookEndpoint.name, WebhookEndpoint.id)).all())  # type: ignore[arg-type]
-        items = {word: uuid4() for word in ("plain", "deleted", "callback", "foreign", "gone", "off")}
-        written = delivery.enqueue(
+        items = {
+            word: uuid4() for word in ("plain", "deleted", "callback", "foreign", "gone", "off", "theirs")
+        }
+        written = outbox.enqueue(
             session,
             [
                 Notice(CLIENT, items["plain"], "item.decided", {}),
@@ -308,16 +311,18 @@ def test_enqueue_fans_out_to_subscribers_or_to_the_callback_alone(service: Servi
                 Notice(CLIENT, items["foreign"], "item.decided", {}, names["other"]),
                 Notice(CLIENT, items["gone"], "item.decided", {}, uuid4()),
                 Notice(CLIENT, items["off"], "item.decided", {}, names["off"]),
+                Notice("other", items["theirs"], "item.decided", {}),
             ],
             NOW,
         )
     sent = {(row.item_id, row.endpoint_id) for row in service.rows()}
-    assert written == 4
+    assert written == 5
     assert sent == {
         (items["plain"], names["all"]),
         (items["deleted"], names["all"]),
         (items["deleted"], names["deleted"]),
         (items["callback"], names["deleted"]),
+        (items["theirs"], names["other"]),
     }
 
 
@@ -334,7 +339,7 @@ def test_enqueue_costs_one_query_and_one_insert(service: Service, endpoints: int
     service.notify(1)
     seen.clear()
     with transaction(service.databases.content) as session:
-        delivery.enqueue(session, [Notice(CLIENT, uuid4(), "item.decided", {}) for _ in range(64)], NOW)
+        outbox.enqueue(session, [Notice(CLIENT, uuid4(), "item.decided", {}) for _ in range(64)], NOW)
     assert seen == ["SELECT", "INSERT"][:statements]
     assert len(service.rows()) == 65 * endpoints
 
@@ -440,7 +445,9 @@ def test_failure_is_noted_in_a_word(
 ) -> None:
     service.endpoint(path)
     service.notify()
+    start = time.monotonic()
     assert service.run(timeout=0.4) == 0
+    assert time.monotonic() - start < 3
     row = service.row()
     assert (row.state, row.attempts, row.last_status, row.last_error) == ("pending", 1, status, error)
     assert (row.lease_token, row.lease_until, row.delivered_at) == (None, None, None)
@@ -474,7 +481,7 @@ def test_gone_disables_the_endpoint_and_all_that_waits_for_it(service: Service) 
     assert {row.state for row in service.rows()} == {"dead"}
     assert len(service.receiver.requests) == 1
     with transaction(service.databases.content) as session:
-        (endpoint,) = delivery.list_endpoints(session, CLIENT)
+        (endpoint,) = webhooks.list_endpoints(session, CLIENT)
     assert (endpoint.disabled_at, endpoint.disabled_because) == (NOW, "it answered 410 Gone")
     (audited,) = service.audited("webhook_endpoint.disabled")
     assert (audited.actor, audited.subject_id) == ("machine", str(endpoint.id))
@@ -593,13 +600,24 @@ def test_relays_beside_each_other_claim_each_row_once(service: Service) -> None:
     service.endpoint("200")
     service.notify(40)
     with transaction(service.databases.content) as first, transaction(service.databases.content) as second:
-        one = delivery.claim(first, NOW, 10, 60)
-        two = delivery.claim(second, NOW, 40, 60)
+        one = outbox.claim(first, NOW, 10, 60)
+        two = outbox.claim(second, NOW, 40, 60)
     assert one
     assert two
     assert not set(one[1]) & set(two[1])
     assert one[0] != two[0]
     assert len(one[1]) + len(two[1]) == 40
+
+
+def test_row_taken_between_looking_and_leasing_is_left_alone(service: Service) -> None:
+    service.endpoint("200")
+    service.notify()
+    claimed = service.claim()
+    assert claimed
+    late = {"ids": list(claimed[1]), "token": uuid4(), "until": NOW + timedelta(hours=1), "now": NOW}
+    with transaction(service.databases.content) as session:
+        assert session.execute(outbox._LEASE, late).all() == []
+    assert service.row().lease_token == claimed[0]
 
 
 def test_lost_wake_up_costs_no_attempt(service: Service) -> None:
@@ -722,9 +740,9 @@ def test_dead_letters_and_replay(service: Service) -> None:
     service.notify(client="other")
     make_dead(service)
     with transaction(service.databases.content) as session:
-        assert len(delivery.dead_letters(session)) == 4
-        assert len(delivery.dead_letters(session, limit=1)) == 1
-        letters = delivery.dead_letters(session, CLIENT)
+        assert len(outbox.dead_letters(session)) == 4
+        assert len(outbox.dead_letters(session, limit=1)) == 1
+        letters = outbox.dead_letters(session, CLIENT)
         assert {letter.item_id for letter in letters} == set(items)
         one = letters[0]
         assert (one.endpoint, one.event, one.attempts, one.last_status, one.last_error) == (
@@ -734,16 +752,16 @@ def test_dead_letters_and_replay(service: Service) -> None:
             500,
             "refused",
         )
-        chosen = delivery.outbox_id(one.webhook_id)
-        assert delivery.replay(session, [chosen], NOW, client="other") == 0
-        assert delivery.replay(session, [chosen], NOW) == 1
-        assert delivery.replay(session, [chosen], NOW) == 0
+        chosen = outbox.outbox_id(one.webhook_id)
+        assert outbox.replay(session, [chosen], NOW, client="other") == 0
+        assert outbox.replay(session, [chosen], NOW) == 1
+        assert outbox.replay(session, [chosen], NOW) == 0
     assert service.run() == 1
     assert service.receiver.requests[0].headers["webhook-id"] == one.webhook_id
     assert [row.attempts for row in service.rows() if row.id == chosen] == [1]
     with transaction(service.databases.content) as session:
-        assert delivery.replay(session, None, NOW, client=CLIENT) == 2
-        assert delivery.replay(session, None, NOW) == 1
+        assert outbox.replay(session, None, NOW, client=CLIENT) == 2
+        assert outbox.replay(session, None, NOW) == 1
 
 
 def test_replay_waits_until_the_endpoint_is_enabled(service: Service) -> None:
@@ -751,10 +769,10 @@ def test_replay_waits_until_the_endpoint_is_enabled(service: Service) -> None:
     service.notify()
     service.run()
     with transaction(service.databases.content) as session:
-        assert delivery.replay(session, None, NOW) == 0
-        delivery.enable(session, CLIENT, "main", NOW)
-        delivery.enable(session, CLIENT, "main", NOW)
-        assert delivery.replay(session, None, NOW) == 1
+        assert outbox.replay(session, None, NOW) == 0
+        webhooks.enable(session, CLIENT, "main", NOW)
+        webhooks.enable(session, CLIENT, "main", NOW)
+        assert outbox.replay(session, None, NOW) == 1
     assert len(service.audited("webhook_endpoint.enabled")) == 1
 
 
@@ -799,7 +817,7 @@ def test_unforeseen_error_keeps_the_outcomes_of_the_others(
 
     def broken(client: Any, url: str, *rest: Any) -> Any:
         if url.endswith("/a"):
-            raise RuntimeError("secret detail")
+            raise RuntimeError("unforeseen")
         return post(client, url, *rest)
 
     monkeypatch.setattr(delivery.outbound.Client, "post", broken)
@@ -820,8 +838,8 @@ def test_nothing_sent_or_secret_is_logged(
     assert service.run(timeout=0.3) == 1
     service.deliver(*stale)
     output = caplog.text + "".join(capfd.readouterr())
-    assert "webhook_endpoint.disabled" in output
-    assert "webhooks.lease_lost" in output
+    assert "webhook_endpoint_disabled" in output
+    assert "webhook_lease_lost" in output
     for canary in (*secrets, *(str(item) for item in items), "canary-decision", "token-7", "secret word"):
         assert canary not in output
     assert "v1," not in output

@@ -1,22 +1,28 @@
 """The servers and the supervisor of `moderation up`, with small stand-ins for our own processes."""
 
+import io
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 from redis import Redis
+from rich.console import Console
 
 from moderation.embedded import Broker, EmbeddedError, Postgres, identity, instance, up
+from moderation.embedded.postgres import programs
 from moderation.embedded.process import SOCKET_PATH_BYTES, spawn, wait_until
+from moderation.embedded.screen import Screen
 from moderation.embedded.supervisor import Child, Interrupts, Supervisor
 
 
@@ -98,7 +104,8 @@ class TestPostgres:
     def test_pid_file_of_a_crash_in_a_container_is_not_believed(self, postgres):
         """There the dead server's pid soon belongs to another program, which must not be ended either."""
         postgres.stop()
-        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as bystander:
+        user = postgres.data.stat().st_uid if os.geteuid() == 0 else None
+        with subprocess.Popen(["/bin/sleep", "60"], user=user) as bystander:
             (postgres.data / "postmaster.pid").write_text(
                 f"{bystander.pid}\n{postgres.data}\n0\n5432\n\n\n1 1\nready\n"
             )
@@ -192,21 +199,25 @@ def test_servers_die_with_their_parent(tmp_path):
         pids = [int(word) for word in parent.stdout.readline().split()]
         parent.kill()
     assert len(pids) == 2
-    assert wait_until(lambda: all(map(gone, pids)), 10)
+    try:
+        assert wait_until(lambda: all(map(gone, pids)), 10)
+    finally:
+        for pid in pids:
+            if not gone(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 class TestIdentity:
     def test_a_closed_parent_costs_one_capability_and_an_open_one_none(self, tmp_path, monkeypatch):
-        programs = tmp_path / "programs"
         for file in ("bin/postgres", "share/postgres.bki"):
-            (programs / file).parent.mkdir(parents=True)
-            (programs / file).touch(0o755)
+            (tmp_path / file).parent.mkdir(parents=True)
+            (tmp_path / file).touch(0o755)
         tmp_path.chmod(0o700)
-        closed = identity.choose(tmp_path / "data", programs, tmp_path)
+        closed = identity.choose(tmp_path / "data", tmp_path, tmp_path)
         assert closed.capability == identity.CAP_DAC_READ_SEARCH
         monkeypatch.setattr(identity, "_unreachable", lambda *_: None)
-        assert identity.choose(tmp_path / "data", programs, tmp_path).capability is None
+        assert identity.choose(tmp_path / "data", tmp_path, tmp_path).capability is None
 
     def test_what_can_not_be_reached_is_named(self, tmp_path, monkeypatch):
         monkeypatch.setattr(identity, "_permitted", lambda: 0)
@@ -218,6 +229,20 @@ class TestIdentity:
         entry = identity._entry(tmp_path / "data")
         assert identity._unreachable(Path("/usr/share"), entry) is None
         assert identity._unreachable(Path("/proc/1/environ"), entry) is not None
+
+    def test_programs_and_data_in_a_closed_directory_are_served(self, tmp_path, monkeypatch):
+        """As in a checkout below /root. PostgreSQL asks access(2) about itself, which has a mind of its own."""
+        wheel = programs().parent
+        for folder in (wheel, wheel.with_name(wheel.name + ".libs")):
+            if folder.exists():
+                shutil.copytree(folder, tmp_path / "venv" / folder.name)
+        tmp_path.chmod(0o700)
+        monkeypatch.setattr(
+            "moderation.embedded.postgres.programs", lambda: tmp_path / "venv" / wheel.name / "pginstall"
+        )
+        with Postgres(tmp_path / "postgres") as server:
+            assert server.identity.capability is not None
+            assert scalar(server, "postgres", "SELECT 1") == 1
 
     def test_the_servers_user_is_not_root(self, postgres):
         assert postgres.data.stat().st_uid != 0
@@ -424,3 +449,27 @@ def test_a_taken_port_is_refused_with_a_sentence():
             up.claim_port("127.0.0.1", port)
     with pytest.raises(EmbeddedError, match="can't be used"):
         up.claim_port("192.0.2.1", 8000)
+
+
+def test_it_goes_on_when_nobody_reads(tmp_path):
+    """`moderation up | head`: a lost terminal is no reason to stop, least of all in the middle of stopping."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as broken:
+        screen = Screen(tmp_path, Console(file=broken))
+        screen.event("worker-1 ended with status 1")
+        screen.stopping()
+        with suppress(BrokenPipeError):
+            broken.close()
+
+
+def test_secrets_are_shown_in_one_piece(tmp_path):
+    """However narrow the terminal is: they are shown once, to be copied."""
+    console = Console(file=io.StringIO(), width=20, soft_wrap=True, highlight=False)
+    key = "mk_" + "[a]" * 40
+    admin = {"email": "admin@localhost", "password": "p" * 50, "totp_secret": "T" * 64}
+    Screen(tmp_path, console).first_run(
+        tmp_path / "first-run.json", "http://h:1", {"api_key": key, "admin": admin}
+    )
+    shown = console.file.getvalue()
+    assert all(f"   {secret}\n" in shown for secret in (key, *admin.values(), "http://h:1"))

@@ -2,64 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
-from api.app import create_app
-from moderation import jobs, relay, worker
-from moderation.governance import accounts
+from moderation.features.hashes import sha256, text_digest
+from moderation.governance import models
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
-from moderation.storage.tables import AuditEvent, Item
-from moderation.storage.vault import Vault
-from tests.conftest import NOW
-
-
-@pytest.fixture
-def api_key(databases: Databases, vault: Vault) -> str:
-    with transaction(databases.content) as session:
-        return accounts.create_api_key(session, vault, "app", list(accounts.Scope), NOW, "operator")
-
-
-@pytest.fixture
-def client(settings: Settings, api_key: str) -> Iterator[TestClient]:
-    with TestClient(create_app(settings), headers={"Authorization": f"Bearer {api_key}"}) as client:
-        yield client
-
-
-def drain(settings: Settings) -> None:
-    """What relay and workers do until nothing is due: the real ones, in this thread."""
-    with relay.opened(settings) as relaying, worker.opened(settings, jobs.SCREENING) as screening:
-        while relay.tick(relaying, datetime.now(UTC)):
-            screening.work(burst=True, logging_level="WARNING")
-
-
-POST = {
-    "external_id": "post-1",
-    "author": "acct-1",
-    "kind": "comment",
-    "parts": [{"type": "text", "name": "body", "text": "Lovely weather in Lisbon today."}],
-}
+from moderation.storage.tables import AuditEvent, Case, Decision, Item, Outbox, Part, SignalRow
+from tests import hostile, support
+from tests.support import MILD, bank_of, drain, image_part, post, text_part
 
 
 def test_accepts(client: TestClient, databases: Databases) -> None:
-    answer = client.post("/v1/items", json=POST)
+    answer = client.post("/v1/items", json=post())
     assert answer.status_code == 202, answer.text
-    again = client.post("/v1/items", json=POST)
+    again = client.post("/v1/items", json=post())
     assert again.json() == answer.json()
     with transaction(databases.content) as session:
         assert len(session.scalars(select(Item)).all()) == 1
         assert session.scalars(select(AuditEvent.action)).all() == ["api_key.created", "item.received"]
 
 
-def test_a_harmless_text_is_allowed(client: TestClient, settings: Settings, databases: Databases) -> None:
-    item = client.post("/v1/items", json=POST).json()
+def test_a_harmless_text_is_allowed(client: TestClient, settings: Settings) -> None:
+    item = client.post("/v1/items", json=post()).json()
     assert item["status"] == "received"
+    assert "verdict" not in item
     drain(settings)
     shown = client.get(item["status_url"]).json()
-    assert shown["status"] == "decided"
+    assert shown["status"] == "decided", shown
     assert shown["verdict"] == "allow"
+    assert shown["decided_by"] == "machine"
+    assert shown["policy_version"] == 1
+    assert shown["expires_at"] > item["expires_at"], "a decision moves the clock"
+
+
+def test_text_and_pictures_end_in_one_record(
+    client: TestClient, settings: Settings, databases: Databases
+) -> None:
+    pictures = [hostile.saved(hostile.gradient(), kind) for kind in ("PNG", "JPEG", "WEBP", "GIF")]
+    parts = [image_part(data, f"photo{number}") for number, data in enumerate(pictures)]
+    item = client.post("/v1/items", json=post("post-1", text_part(), *parts)).json()
+    drain(settings)
+    shown = client.get(item["status_url"]).json()
+    assert shown["verdict"] == "allow", shown
+    assert {detector["status"] for detector in shown["detectors"]} == {"ok"}
+    with transaction(databases.content) as session:
+        served = {manifest.name for manifest in models.champions(session)}
+    assert {detector["name"] for detector in shown["detectors"]} == served
+    with transaction(databases.content) as session:
+        stored = session.scalars(select(SignalRow)).all()
+        assert {row.part for row in stored} == {"body", "photo0", "photo1", "photo2", "photo3"}
+        assert session.scalars(select(Decision.route)).all() == ["allow"]
+        assert not session.scalars(select(Case)).all()
+        actions = session.scalars(select(AuditEvent.action).where(AuditEvent.subject == "item")).all()
+        assert sorted(actions) == ["item.decided", "item.received"]
+
+
+@pytest.mark.parametrize("action", ["remove", "limit", "review"])
+def test_a_known_text_gets_its_banks_verdict(
+    client: TestClient, settings: Settings, databases: Databases, now: datetime, action: str
+) -> None:
+    client.post("/v1/webhook-endpoints", json={
+        "name": "hook", "url": "http://127.0.0.1:8999/hook", "events": ["item.decided", "item.in_review"],
+    })  # fmt: skip
+    bank_of(databases, text_digest(MILD), action, now)
+    item = client.post("/v1/items", json=post()).json()
+    drain(settings)
+    shown = client.get(item["status_url"]).json()
+    assert shown["verdict"] == action
+    assert shown["status"] == ("in_review" if action == "review" else "decided")
+    assert "bank" in shown["reasons"][0]
+    with transaction(databases.content) as session:
+        cases = session.scalars(select(Case)).all()
+        assert [case.reason for case in cases] == (["bank"] if action == "review" else [])
+
+
+def test_a_known_picture_is_matched_by_its_bytes(
+    client: TestClient, settings: Settings, databases: Databases, now: datetime
+) -> None:
+    picture = hostile.saved(hostile.gradient(), "PNG")
+    bank_of(databases, sha256(picture), "remove", now, kind="image")
+    item = client.post("/v1/items", json=post("post-1", image_part(picture))).json()
+    drain(settings)
+    assert client.get(item["status_url"]).json()["verdict"] == "remove"
+
+
+def test_a_picture_nobody_can_decode_goes_to_people(
+    client: TestClient, settings: Settings, databases: Databases
+) -> None:
+    # Its header is whole, so that intake takes it.
+    broken = image_part(hostile.png_bad_checksum())
+    item = client.post("/v1/items", json=post("post-1", text_part(), broken)).json()
+    drain(settings)
+    shown = client.get(item["status_url"]).json()
+    assert shown["status"] == "in_review"
+    failed = [detector["name"] for detector in shown["detectors"] if detector["status"] == "failed"]
+    assert failed == ["decoder"], "a failed detector is named"
+    with transaction(databases.content) as session:
+        assert session.scalars(select(Case.reason)).all() == ["detector_failed"]
+
+
+def test_an_item_that_can_not_be_read_becomes_a_case(
+    client: TestClient, settings: Settings, databases: Databases
+) -> None:
+    poisoned = client.post("/v1/items", json=post("poison")).json()
+    sound = [client.post("/v1/items", json=post(f"post-{number}")).json() for number in range(3)]
+    support.unprotected(
+        databases.content, f"UPDATE parts SET content = '\\x00' WHERE item_id = '{poisoned['id']}'"
+    )
+    for _ in range(40):
+        drain(settings)
+        if client.get(poisoned["status_url"]).json()["status"] == "in_review":
+            break
+    shown = client.get(poisoned["status_url"]).json()
+    assert shown["status"] == "in_review"
+    assert "Screening failed 4 times" in shown["reasons"][0]
+    assert [client.get(one["status_url"]).json()["verdict"] for one in sound] == ["allow"] * 3
+    with transaction(databases.content) as session:
+        assert session.scalars(select(Case.reason)).all() == ["dead_letter"]
+        assert session.scalars(select(Item.state).order_by(Item.id)).all() == ["dead", "done", "done", "done"]
+
+
+def test_nothing_posted_is_stored_in_the_clear(
+    client: TestClient, databases: Databases, settings: Settings
+) -> None:
+    client.post("/v1/items", json=post("post-1", text_part(), image_part()))
+    with transaction(databases.content) as session:
+        parts = session.scalars(select(Part)).all()
+        assert not any(MILD.encode() in (part.content or b"") for part in parts)
+        assert not session.scalars(select(Outbox)).all(), "nobody registered an endpoint"
+    (blob,) = [path for path in settings.blob_dir.rglob("*") if path.is_file()]
+    assert b"PNG" not in blob.read_bytes()[:64]
+    assert blob.stat().st_mode & 0o777 == 0o600
+
+
+def test_expiry_is_known_from_the_first_moment(client: TestClient, databases: Databases) -> None:
+    before = datetime.now(UTC)
+    client.post("/v1/items", json=post())
+    (item,) = support.items(databases)
+    assert item.retention_class == "pending"
+    assert 29.9 < (item.expires_at - before).total_seconds() / 86_400 < 30.1

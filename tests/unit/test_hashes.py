@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 
 import numpy as np
 import pytest
@@ -55,9 +56,10 @@ def test_different_texts_differ() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=())))
-def test_any_text_has_a_digest_that_spacing_and_folding_leave_alone(text: str) -> None:
+def test_any_text_has_a_digest_that_spacing_and_normal_forms_leave_alone(text: str) -> None:
     assert text_digest(f" {text}\n") == text_digest(text)
-    assert text_digest(text.casefold()) == text_digest(text)
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert text_digest(unicodedata.normalize(form, text)) == text_digest(text)
 
 
 def test_a_changed_copy_of_a_picture_stays_near_and_another_picture_does_not() -> None:

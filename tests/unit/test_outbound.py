@@ -414,14 +414,14 @@ def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -
 def drip_headers(connection: socket.socket) -> None:
     read_request(connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    while True:
+    for _ in range(60):
         connection.sendall(b"a")
         time.sleep(0.05)
 
 
 def drip_informational(connection: socket.socket) -> None:
     read_request(connection)
-    while True:
+    for _ in range(60):
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         time.sleep(0.05)
 

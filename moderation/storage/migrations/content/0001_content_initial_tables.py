@@ -289,7 +289,11 @@ def upgrade() -> None:
         "ix_outbox_dead", "outbox", ["client", "id"], unique=False, postgresql_where=sa.text("state = 'dead'")
     )
     op.create_index(
-        "ix_outbox_due", "outbox", ["not_before"], unique=False, postgresql_where=sa.text("state = 'pending'")
+        "ix_outbox_due",
+        "outbox",
+        ["endpoint_id", "not_before"],
+        unique=False,
+        postgresql_where=sa.text("state = 'pending'"),
     )
     op.create_index(
         "ix_outbox_leased",

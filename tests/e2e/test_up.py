@@ -1,0 +1,246 @@
+"""The real `moderation up`, as a user starts it: what it writes, what it survives, what it leaves behind."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 90
+COMMAND = [sys.executable, "-m", "moderation"]
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def processes_of(directory):
+    """Every living process that works in the directory or was started for it, and what it is."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            words = (folder / "cmdline").read_text().replace("\0", " ")
+            mine = (folder / "cwd").resolve(strict=True).is_relative_to(directory) or str(directory) in words
+            mine = mine or f"{directory}/".encode() in (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if mine and state != "Z" and folder.name != str(os.getpid()):
+            found[int(folder.name)] = words
+    return found
+
+
+def eventually(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.05)
+    return condition()
+
+
+def busy():
+    """By how much everything takes longer because others use the machine too."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+@dataclass
+class Up:
+    process: subprocess.Popen
+    directory: Path
+    output: Path
+    seconds: float
+
+    @property
+    def first_run(self):
+        return json.loads((self.directory / "first-run.json").read_text())
+
+    @property
+    def text(self):
+        return self.output.read_text()
+
+    def status(self, path):
+        try:
+            with urllib.request.urlopen(self.first_run["url"] + path, timeout=5) as response:
+                return response.status
+        except OSError:
+            return None
+
+    def pid(self, *words):
+        (pid,) = [pid for pid, text in processes_of(self.directory).items() if all(w in text for w in words)]
+        return pid
+
+    def end(self, number):
+        started = time.monotonic()
+        self.process.send_signal(number)
+        status = self.process.wait(30)
+        return status, time.monotonic() - started
+
+
+@contextmanager
+def up(directory, output):
+    output.write_text("")
+    started = time.monotonic()
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [*COMMAND, "up", "--data-dir", str(directory), "--port", "0", "--workers", "1"],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        eventually(lambda: "Ready at" in output.read_text() or process.poll() is not None, START_SECONDS)
+        running = Up(process, directory, output, time.monotonic() - started)
+        logs = "".join(log.read_text()[-2000:] for log in (directory / "logs").glob("*.log"))
+        assert "Ready at" in running.text, running.text + logs
+        yield running
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("up")
+
+
+@pytest.fixture(scope="module")
+def first(home):
+    """The first start, held for the tests that only look or that it heals from."""
+    with up(home / "var", home / "first.txt") as running:
+        yield running
+
+
+def test_first_run_is_written_for_scripts_and_shown_once(first):
+    assert stat.S_IMODE((first.directory / "first-run.json").stat().st_mode) == 0o600
+    written = first.first_run
+    assert set(written) == {"url", "api_key", "admin"}
+    assert set(written["admin"]) == {"email", "password", "totp_secret"}
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", written["url"])
+    assert written["api_key"].startswith("mk_")
+    for secret in (written["api_key"], *written["admin"].values(), written["url"]):
+        assert secret in first.text
+    logs = "".join(path.read_text() for path in (first.directory / "logs").iterdir())
+    for secret in (written["api_key"], written["admin"]["password"], written["admin"]["totp_secret"]):
+        assert secret not in logs
+
+
+def test_it_is_ready_and_its_key_works(first):
+    assert first.status("/readyz") == 200
+    request = urllib.request.Request(
+        first.first_run["url"] + "/v1/items",
+        headers={"Authorization": f"Bearer {first.first_run['api_key']}"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        assert response.status == 200
+
+
+def test_no_secret_shows_in_a_process_list(first):
+    kek = (first.directory / "secrets" / "kek").read_text().strip()
+    for pid in processes_of(first.directory):
+        shown = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+        assert kek.encode() not in shown
+
+
+def test_second_start_on_the_same_directory_is_refused(first):
+    refused = command("up", "--data-dir", first.directory, "--port", 0)
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    expected = f"already runs on {first.directory} (pid {first.process.pid}). Stop it, or choose another"
+    assert expected in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert first.status("/readyz") == 200
+
+
+def test_doctor_finds_everything_well(first):
+    examined = command("doctor", "--data-dir", first.directory)
+    assert examined.returncode == 0, examined.stdout
+    assert "failed" not in examined.stdout
+    assert "noeviction" in examined.stdout
+
+
+def test_doctor_says_what_to_do(first):
+    (first.directory / "secrets" / "kek").chmod(0o644)
+    try:
+        examined = command("doctor", "--data-dir", first.directory)
+    finally:
+        (first.directory / "secrets" / "kek").chmod(0o600)
+    assert examined.returncode == 1
+    assert "chmod 600" in examined.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("moderation", "serve"), ("moderation", "relay"), ("postgres", "-D"), ("valkey",)]
+)
+def test_what_dies_is_started_again(first, words):
+    killed = first.pid(*words)
+    os.kill(killed, signal.SIGKILL)
+    assert eventually(lambda: killed not in processes_of(first.directory))
+    assert eventually(lambda: first.pid(*words) != killed if _count(first, words) == 1 else False)
+    assert eventually(lambda: first.status("/readyz") == 200, 40)
+    assert "was ended by SIGKILL; it is started again now" in first.text
+
+
+def _count(running, words):
+    return sum(all(word in text for word in words) for text in processes_of(running.directory).values())
+
+
+def test_it_stops_dies_and_comes_back(first, home):
+    """SIGTERM, the second start within 10 s, SIGKILL, a start after that, Ctrl-C: never a process too many."""
+    before = first.first_run
+    status, seconds = first.end(signal.SIGTERM)
+    assert (status, processes_of(first.directory)) == (0, {})
+    assert seconds < 12 * busy()
+
+    with up(first.directory, home / "second.txt") as second:
+        assert second.seconds < 10 * busy()
+        assert second.first_run | {"url": None} == before | {"url": None}
+        assert before["api_key"] not in second.text
+        assert len(processes_of(first.directory)) >= 7
+        second.end(signal.SIGKILL)
+        assert eventually(lambda: not processes_of(first.directory)), processes_of(first.directory)
+
+    with up(first.directory, home / "third.txt") as third:
+        assert third.status("/readyz") == 200
+        status, seconds = third.end(signal.SIGINT)
+        assert (status, processes_of(first.directory)) == (0, {})
+        assert seconds < 12 * busy()
+
+
+def test_a_taken_port_is_refused(home):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = command("up", "--data-dir", home / "other", "--port", port)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"Port {port} on 127.0.0.1 can't be used" in refused.stderr
+
+
+@pytest.mark.parametrize("part", [["serve"], ["relay"], ["work"], ["migrate"], ["webhooks", "dead"]])
+def test_parts_refuse_a_missing_setting_with_one_sentence(part):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MODERATION_")}
+    refused = command(*part, env=environment)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("moderation: Set MODERATION_DATABASE_URL;")
+    assert "Traceback" not in refused.stderr
+
+
+def test_help_is_quick_and_names_every_command():
+    started = time.monotonic()
+    shown = command("--help")
+    assert time.monotonic() - started < 2
+    for name in ("up", "serve", "relay", "work", "migrate", "doctor", "demo", "submit", "webhooks"):
+        assert f"\n    {name} " in shown.stdout
