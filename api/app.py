@@ -6,16 +6,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 from uuid import uuid4
 
 import structlog
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.utils import get_openapi
 
-from api import problems, services
+from api import openapi, problems, services
 from api.routes import health, items, webhooks
-from api.schemas import BatchIn, ItemIn, ProblemOut
 from moderation import logs
 from moderation.settings import Settings, from_environment
 
@@ -45,7 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (items.router, webhooks.router, webhooks.dead_letters, health.router):
         app.include_router(router)
     app.middleware("http")(_with_request_id)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
     return app
 
 
@@ -69,52 +66,3 @@ async def _with_request_id(request: Request, proceed: Callable[[Request], Awaita
         response = await proceed(request)
     response.headers["X-Request-Id"] = identifier
     return response
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI 3.1 with the two bodies that are read by hand, and problems as they really look."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
-        components = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (ItemIn, BatchIn, ProblemOut):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            components.update(schema.pop("$defs", {}))
-            components[model.__name__] = schema
-        for leftover in ("HTTPValidationError", "ValidationError"):
-            components.pop(leftover, None)
-        components["BatchIn"]["properties"]["items"]["items"] = {"$ref": "#/components/schemas/ItemIn"}
-        _describe_bodies(document["paths"])
-        _describe_problems(document["paths"])
-        app.openapi_schema = document
-    return app.openapi_schema
-
-
-def _describe_bodies(paths: dict[str, Any]) -> None:
-    item = {"$ref": "#/components/schemas/ItemIn"}
-    form = {
-        "type": "object",
-        "properties": {"item": item},
-        "required": ["item"],
-        "additionalProperties": {"type": "string", "format": "binary"},
-    }
-    paths["/v1/items"]["post"]["requestBody"] = {
-        "required": True,
-        "content": {"application/json": {"schema": item}, "multipart/form-data": {"schema": form}},
-    }
-    paths["/v1/items/batch"]["post"]["requestBody"] = {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BatchIn"}}},
-    }
-
-
-def _describe_problems(paths: dict[str, Any]) -> None:
-    problem = {
-        "description": "Refused; `detail` says what to do.",
-        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},
-    }
-    for methods in paths.values():
-        for operation in methods.values():
-            operation["responses"].pop("422", None)
-            operation["responses"]["4XX"] = problem

@@ -25,6 +25,8 @@ class Usage(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 done and something is wrong, 2 refused with a sentence on stderr."""
     options = parser().parse_args(arguments)
+    # onnxruntime reports its use to its maker unless this is set before it is loaded.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
@@ -52,7 +54,9 @@ def refusal(error: Exception) -> str | None:
     # Named rather than imported: most commands never load these.
     origin = f"{type(error).__module__.split('.')[0]}.{type(error).__name__}"
     if origin in ("sqlalchemy.OperationalError", "psycopg.OperationalError"):
-        return f"The database can't be reached: {str(error).splitlines()[0]} Check with: moderation doctor"
+        from moderation.doctor import cause
+
+        return f"The database can't be reached: {cause(error)}. Check with: moderation doctor"
     if origin in ("redis.ConnectionError", "redis.TimeoutError"):
         return f"The broker can't be reached: {error} Check with: moderation doctor"
     if origin in ("httpx.ConnectError", "httpx.ConnectTimeout"):
@@ -76,6 +80,8 @@ def parser() -> argparse.ArgumentParser:
     _add_parts(commands)
     _add_clients(commands)
     _add_webhooks(commands)
+    _add_policy(commands)
+    _add_keys(commands)
     return root
 
 
@@ -144,6 +150,30 @@ def _add_webhooks(commands: Any) -> None:
     replay = _part(actions, "replay", "send given-up webhooks again, with their old ids", _replay)
     replay.add_argument("ids", nargs="*", metavar="ID")
     replay.add_argument("--all", action="store_true", help="all that were given up")
+
+
+def _add_policy(commands: Any) -> None:
+    policy = commands.add_parser("policy", help="the rules: show, validate, publish")
+    actions = policy.add_subparsers(title="actions", metavar="ACTION", required=True)
+    _part(actions, "show", "print the policy in force", _show_policy)
+    validate = actions.add_parser("validate", help="check a policy file; needs no service")
+    validate.set_defaults(run=_validate_policy)
+    publish = _part(actions, "publish", "make a policy file the next version", _publish_policy)
+    for action in (validate, publish):
+        action.add_argument("file", type=Path, metavar="FILE", help="YAML; see docs/policy.md")
+
+
+def _add_keys(commands: Any) -> None:
+    keys = commands.add_parser("keys", help="API keys of content services")
+    actions = keys.add_subparsers(title="actions", metavar="ACTION", required=True)
+    create = _part(actions, "create", "make a key and print it this once", _create_key)
+    create.add_argument("client", metavar="CLIENT", help="whose key: lower-case letters, digits, hyphens")
+    create.add_argument(
+        "--scope", action="append", default=[], metavar="SCOPE", help="may be repeated; default: all"
+    )
+    _part(actions, "list", "list all keys, without their secrets", _list_keys)
+    revoke = _part(actions, "revoke", "end a key at once", _revoke_key)
+    revoke.add_argument("id", metavar="ID", help="as `moderation keys list` shows it")
 
 
 def _part(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
@@ -237,7 +267,12 @@ def _migrate(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     from moderation import doctor
+    from moderation.embedded.instance import is_running
 
+    directory = options.data_dir
+    if directory is not None and not is_running(directory):
+        _say(f"{directory} is not running, so its servers can't answer.")
+        _say(f"Start it: moderation up --data-dir {directory}\n")
     return doctor.run(_environment(options))
 
 
@@ -286,6 +321,68 @@ def _replay(options: argparse.Namespace) -> int:
     if count < len(options.ids):
         _say("The others were not given up, or their endpoint is disabled.")
     return 0
+
+
+def _show_policy(options: argparse.Namespace) -> int:
+    from moderation import administration
+
+    version_in_force, document = administration.policy_in_force(_settings(options))
+    sys.stderr.write(f"Version {version_in_force}.\n")
+    _say(document.rstrip())
+    return 0
+
+
+def _validate_policy(options: argparse.Namespace) -> int:
+    from moderation.domain.errors import PolicyInvalid
+    from moderation.governance import policies
+
+    try:
+        policies.read(_read_text(options.file), version=0)
+    except PolicyInvalid as invalid:
+        _say(f"{options.file} has faults:\n{invalid.detail}")
+        return 1
+    _say(f"{options.file} is a valid policy.")
+    return 0
+
+
+def _publish_policy(options: argparse.Namespace) -> int:
+    from moderation import administration
+
+    policy = administration.publish_policy(_settings(options), _read_text(options.file))
+    _say(f"Version {policy.version} is in force; workers use it from their next batch on.")
+    return 0
+
+
+def _create_key(options: argparse.Namespace) -> int:
+    from moderation import administration
+
+    _say(administration.create_key(_settings(options), options.client, options.scope))
+    sys.stderr.write("This is the only time it is shown.\n")
+    return 0
+
+
+def _list_keys(options: argparse.Namespace) -> int:
+    from moderation import administration
+
+    for key in administration.keys(_settings(options)):
+        state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "in use"
+        _say(f"{key.id}  {key.created_at:%Y-%m-%d}  {state:<18}  {key.client}  {' '.join(key.scopes)}")
+    return 0
+
+
+def _revoke_key(options: argparse.Namespace) -> int:
+    from moderation import administration
+
+    administration.revoke_key(_settings(options), options.id)
+    _say("The key is revoked.")
+    return 0
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Usage(f"{file} can't be read as UTF-8 text; check its path.") from error
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:

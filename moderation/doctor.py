@@ -144,10 +144,16 @@ def _database(branch: str, url: str) -> str:
         with engine.connect() as connection:
             return _level(branch, connection)
     except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", error)).strip().splitlines()[-1]
-        raise Trouble(cause, "Start PostgreSQL, or correct the address, user and password.") from error
+        raise Trouble(cause(error), "Start PostgreSQL, or correct the address, user and password.") from error
     finally:
         engine.dispose()
+
+
+def cause(error: Exception) -> str:
+    """The line of a database error that says what happened; the driver adds guesses and links."""
+    lines = str(getattr(error, "orig", error)).strip().splitlines()
+    line = next((line for line in lines if "failed" in line), lines[0])
+    return line.removeprefix("connection is bad: ").strip()
 
 
 def _level(branch: str, connection: Connection) -> str:

@@ -54,6 +54,31 @@ class Relay:
     credit: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What there is to do: leases that ran out, items to be screened, webhooks to be delivered."""
+
+    leases: bool
+    items: bool
+    webhooks: bool
+
+
+EVERYTHING = Due(leases=True, items=True, webhooks=True)
+_DUE = """
+    SELECT
+        EXISTS (SELECT FROM items WHERE state = 'leased' AND lease_until < %(now)s),
+        EXISTS (
+            SELECT FROM items
+            WHERE state = 'received' AND attempts = 0 AND lane IN ('live', 'bulk') AND not_before <= %(now)s
+        ) OR EXISTS (
+            SELECT FROM items
+            WHERE state = 'received' AND attempts > 0 AND lane IN ('live', 'bulk') AND not_before <= %(now)s
+        ),
+        EXISTS (SELECT FROM outbox WHERE state = 'pending' AND not_before <= %(now)s)
+        OR EXISTS (SELECT FROM outbox WHERE state = 'leased' AND lease_until <= %(now)s)
+"""
+
+
 def run(settings: Settings, stop: threading.Event) -> None:
     """Relay until `stop` is set. Outages of database and broker are waited out."""
     with opened(settings) as relay, closing(_Waiter(settings.database_url)) as waiter:
@@ -66,7 +91,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
             try:
                 for task in upkeep:
                     task.run_if_due()
-                if not tick(relay, datetime.now(UTC)):
+                now = datetime.now(UTC)
+                if not tick(relay, now, waiter.due(now)):
                     waiter.wait(settings.work.poll_seconds)
             except (DBAPIError, psycopg.Error, RedisError) as error:
                 log.warning("relay_outage", error=type(error).__name__)
@@ -86,15 +112,21 @@ def opened(settings: Settings) -> Iterator[Relay]:
         databases.dispose()
 
 
-def tick(relay: Relay, now: datetime) -> bool:
+def tick(relay: Relay, now: datetime, due: Due = EVERYTHING) -> bool:
     """One round: take back expired leases, send due items and webhooks. Whether anything was sent."""
-    reclaim(relay, now)
+    if due.leases:
+        reclaim(relay, now)
+    sent = due.items and _send_items(relay, now)
+    return (due.webhooks and _send_webhooks(relay, now)) or sent
+
+
+def _send_items(relay: Relay, now: datetime) -> bool:
     sent = False
     while relay.broker.depth(jobs.SCREENING) < relay.settings.work.queue_depth * relay.settings.workers:
         if not _send_next(relay, now):
             break
         sent = True
-    return _send_webhooks(relay, now) or sent
+    return sent
 
 
 def reclaim(relay: Relay, now: datetime) -> None:
@@ -216,18 +248,30 @@ class _Every:
 
 
 class _Waiter:
-    """Waits for a notification that something may be due, or for a time-out."""
+    """Waits for a notification that something may be due, or for a time-out, and looks what it is.
+
+    One prepared query on a connection of its own: a relay with nothing to do should cost next to nothing.
+    """
 
     def __init__(self, database_url: str) -> None:
         self._dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._connection: psycopg.Connection | None = None
 
+    def due(self, now: datetime) -> Due:
+        """What is due at `now`."""
+        row = self._connected().execute(_DUE, {"now": now}, prepare=True).fetchone()
+        return Due(*row) if row else EVERYTHING
+
     def wait(self, seconds: float) -> None:
+        """Until the next notification, or for `seconds`."""
+        for _ in self._connected().notifies(timeout=seconds, stop_after=1):
+            pass
+
+    def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._dsn, autocommit=True)
             self._connection.execute(f"LISTEN {items.ITEMS_CHANNEL}")
-        for _ in self._connection.notifies(timeout=seconds, stop_after=1):
-            pass
+        return self._connection
 
     def close(self) -> None:
         if self._connection is not None:

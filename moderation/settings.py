@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -84,26 +85,26 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         blob_dir=Path(_require(environment, "BLOB_DIR")),
         insecure_dev=insecure,
         log_level=_get(environment, "LOG_LEVEL", "info"),
-        workers=int(_number(environment, "WORKERS", 1)),
+        workers=_count(environment, "WORKERS", 1),
         limits=Limits(
-            requests_per_minute=int(_number(environment, "REQUESTS_PER_MINUTE", limits.requests_per_minute)),
-            backlog_items=int(_number(environment, "BACKLOG_ITEMS", limits.backlog_items)),
-            backlog_items_per_client=int(
-                _number(environment, "BACKLOG_ITEMS_PER_CLIENT", limits.backlog_items_per_client)
+            requests_per_minute=_count(environment, "REQUESTS_PER_MINUTE", limits.requests_per_minute),
+            backlog_items=_count(environment, "BACKLOG_ITEMS", limits.backlog_items),
+            backlog_items_per_client=_count(
+                environment, "BACKLOG_ITEMS_PER_CLIENT", limits.backlog_items_per_client
             ),
         ),
         work=Work(
-            batch_items=int(_number(environment, "BATCH_ITEMS", work.batch_items)),
+            batch_items=_count(environment, "BATCH_ITEMS", work.batch_items),
             lease_seconds=_number(environment, "LEASE_SECONDS", work.lease_seconds),
-            max_attempts=int(_number(environment, "MAX_ATTEMPTS", work.max_attempts)),
+            max_attempts=_count(environment, "MAX_ATTEMPTS", work.max_attempts),
             retry_seconds=_number(environment, "RETRY_SECONDS", work.retry_seconds),
-            model_threads=int(_number(environment, "MODEL_THREADS", work.model_threads)),
+            model_threads=_count(environment, "MODEL_THREADS", work.model_threads),
         ),
     )
     if not insecure:
-        for name, url in (("DATABASE_URL", settings.database_url), ("KEYSTORE_URL", settings.keystore_url)):
-            _require_encrypted(name, url, _postgres_is_encrypted(url))
-        _require_encrypted("REDIS_URL", settings.redis_url, settings.redis_url.startswith(("rediss", "unix")))
+        _require_encrypted("DATABASE_URL", _postgres_is_safe(settings.database_url))
+        _require_encrypted("KEYSTORE_URL", _postgres_is_safe(settings.keystore_url))
+        _require_encrypted("REDIS_URL", _redis_is_safe(settings.redis_url))
     return settings
 
 
@@ -150,9 +151,16 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
         value = float(text)
     except ValueError as error:
         raise SettingsError(f"{PREFIX}{name} is {text!r}; it must be a number.") from error
-    if value <= 0:
-        raise SettingsError(f"{PREFIX}{name} is {text}; it must be above 0.")
+    if not 0 < value < inf:
+        raise SettingsError(f"{PREFIX}{name} is {text}; it must be a number above 0.")
     return value
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = _number(environment, name, default)
+    if value != int(value):
+        raise SettingsError(f"{PREFIX}{name} is {value:g}; it must be a whole number.")
+    return int(value)
 
 
 def _postgres_url(environment: Mapping[str, str], name: str) -> str:
@@ -163,16 +171,31 @@ def _postgres_url(environment: Mapping[str, str], name: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
-def _postgres_is_encrypted(url: str) -> bool:
-    query = parse_qs(urlsplit(url).query)
-    host = query.get("host", [urlsplit(url).hostname or ""])[0]
-    return host == "" or host.startswith("/") or query.get("sslmode", [""])[0] in TLS_MODES
+def _postgres_is_safe(url: str) -> bool:
+    """Whether every host the driver may connect to is local, or TLS is demanded once and clearly.
+
+    Parameters override the address's own host, may list several, and the last of two values wins.
+    """
+    query = parse_qs(urlsplit(url).query, keep_blank_values=True)
+    named = [
+        host for key in ("host", "hostaddr") for value in query.get(key, ()) for host in value.split(",")
+    ]
+    hosts = named or [urlsplit(url).hostname or ""]
+    local = all(host == "" or host.startswith("/") or host in LOOPBACK for host in hosts)
+    modes = query.get("sslmode", [])
+    return local or (len(modes) == 1 and modes[0] in TLS_MODES)
 
 
-def _require_encrypted(name: str, url: str, encrypted: bool) -> None:
-    if encrypted or urlsplit(url).hostname in LOOPBACK:
-        return
-    raise SettingsError(
-        f"{PREFIX}{name} would carry data unencrypted. Use TLS (sslmode=require, rediss://), a Unix socket or "
-        f"loopback, or set {PREFIX}INSECURE_DEV=1 on a machine without real data."
+def _redis_is_safe(url: str) -> bool:
+    address = urlsplit(url)
+    return address.scheme in ("rediss", "unix") or (
+        address.scheme == "redis" and address.hostname in LOOPBACK
     )
+
+
+def _require_encrypted(name: str, encrypted: bool) -> None:
+    if not encrypted:
+        raise SettingsError(
+            f"{PREFIX}{name} would carry data unencrypted. Use TLS (sslmode=require, rediss://), a Unix socket "
+            f"or loopback, or set {PREFIX}INSECURE_DEV=1 on a machine without real data."
+        )

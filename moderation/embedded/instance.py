@@ -96,6 +96,21 @@ def hold(directory: Path) -> Iterator[Instance]:
         os.close(descriptor)
 
 
+def is_running(directory: Path) -> bool:
+    """Whether somebody holds the directory."""
+    try:
+        descriptor = os.open(directory / "lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def ensure_kek(instance: Instance) -> None:
     """Create the key-encryption key on the first run.
 
@@ -135,6 +150,7 @@ def child_environment(
         **kept,
         **{f"MODERATION_{name}": value for name, value in ours.items()},
         "PROMETHEUS_MULTIPROC_DIR": str(instance.metrics),
+        "ORT_DISABLE_TELEMETRY": "1",
     }
 
 

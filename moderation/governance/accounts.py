@@ -15,7 +15,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from moderation.domain.errors import InvalidInput, Unauthenticated
+from moderation.domain.errors import InvalidInput, NotFound, Unauthenticated
 from moderation.governance import audit
 from moderation.storage.ids import new_id
 from moderation.storage.tables import ApiKey, Person
@@ -96,6 +96,25 @@ def authenticate(session: Session, vault: Vault, token: str) -> Principal:
     if not hmac.compare_digest(row.secret_digest, vault.digest("api_key", row.id, match[2])):
         raise Unauthenticated("This API key is not valid; check it, or have a new one made.")
     return Principal(row.id, row.client, frozenset(row.scopes))
+
+
+def api_keys(session: Session) -> Sequence[ApiKey]:
+    """Every key, newest first, revoked ones too."""
+    return session.scalars(select(ApiKey).order_by(ApiKey.created_at.desc())).all()
+
+
+def revoke_api_key(session: Session, key_id: str, now: datetime, actor: str) -> None:
+    """Revoke a key; the next request with it is refused.
+
+    Raises:
+        NotFound: there is no such key, or it is revoked already.
+    """
+    key = session.get(ApiKey, key_id)
+    if key is None or key.revoked_at is not None:
+        raise NotFound("There is no such key in use; `moderation keys list` shows the ids.")
+    key.revoked_at = now
+    session.flush()
+    audit.record(session, [audit.Event(actor, "api_key.revoked", "api_key", key_id)], now)
 
 
 def create_person(

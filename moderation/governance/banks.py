@@ -15,6 +15,7 @@ from moderation.domain.content import checked_name
 from moderation.domain.errors import Conflict, InvalidInput, NotFound
 from moderation.domain.signals import BankAction, Category, Match
 from moderation.governance import audit
+from moderation.storage.database import among
 from moderation.storage.ids import new_id
 from moderation.storage.tables import Bank, BankEntry
 
@@ -126,7 +127,7 @@ def lookup(
         )
         .join(BankEntry, BankEntry.bank_id == Bank.id)
         .where(
-            BankEntry.digest.in_({digest for _, digest in digests}),
+            among(BankEntry.digest, {digest for _, digest in digests}),
             Bank.enabled,
             or_(BankEntry.expires_at.is_(None), BankEntry.expires_at > now),
         )

@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from moderation.domain.errors import InvalidInput
+from moderation.storage.database import insert_many
 from moderation.storage.ids import new_id
 from moderation.storage.tables import Outbox, WebhookEndpoint
 

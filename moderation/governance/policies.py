@@ -86,6 +86,18 @@ def published(session: Session) -> bool:
     return session.scalar(select(func.max(PolicyRow.version))) is not None
 
 
+def newest_document(session: Session) -> tuple[int, str]:
+    """Version and document of the policy in force.
+
+    Raises:
+        NotFound: none was published yet.
+    """
+    row = session.scalar(select(PolicyRow).order_by(PolicyRow.version.desc()).limit(1))
+    if row is None:
+        raise NotFound("No policy is published; run `moderation migrate` to publish the default one.")
+    return row.version, row.document
+
+
 class PolicyCache:
     """The policy in force, parsed once per version: documents are immutable, so a version never changes."""
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -24,7 +24,7 @@ from moderation.domain.policy import Policy
 from moderation.governance import audit, erasure
 from moderation.storage import items as queue
 from moderation.storage.blobs import FolderBlobs
-from moderation.storage.database import insert_many
+from moderation.storage.database import among, insert_many
 from moderation.storage.ids import new_id
 from moderation.storage.tables import Author, IdempotencyKey, Item, Part, WebhookEndpoint
 from moderation.storage.vault import Key, Vault
@@ -171,7 +171,7 @@ def _refuse_deleted(
         session.scalars(
             select(Item.external_digest).where(
                 Item.client == client,
-                Item.external_digest.in_([candidate.external_digest for candidate in candidates]),
+                among(Item.external_digest, [candidate.external_digest for candidate in candidates]),
                 Item.state == ItemState.DELETED,
                 Item.deleted_because == erasure.BY_CLIENT,
             )
@@ -198,25 +198,16 @@ def _claim_keys(
         first.setdefault(candidate.key_digest, candidate)
     inserted: set[bytes] = set()
     if first:
-        rows = [
-            {
-                "client": client,
-                "key_digest": digest,
-                "body_digest": candidate.body_digest,
-                "item_id": candidate.id,
-                "expires_at": now + timedelta(days=IDEMPOTENCY_DAYS),
-            }
-            # One order for everybody, so that two batches never wait for each other.
-            for digest, candidate in sorted(first.items())
-        ]
-        inserted = set(
-            session.scalars(
-                upsert(IdempotencyKey)
-                .on_conflict_do_nothing()
-                .returning(IdempotencyKey.key_digest, sort_by_parameter_order=False),
-                rows,
-            )
-        )
+        # One order for everybody, so that two batches never wait for each other.
+        ordered = [first[digest] for digest in sorted(first)]
+        values = {
+            "client": client,
+            "keys": [candidate.key_digest for candidate in ordered],
+            "bodies": [candidate.body_digest for candidate in ordered],
+            "items": [candidate.id for candidate in ordered],
+            "expires": now + timedelta(days=IDEMPOTENCY_DAYS),
+        }
+        inserted = set(session.execute(_CLAIM_KEYS, values).scalars())
     known = _known_keys(session, client, [c.key_digest for c in candidates if c.key_digest not in inserted])
     known.update({digest: (first[digest].body_digest, first[digest].id) for digest in inserted})
     fresh = []
@@ -234,12 +225,20 @@ def _claim_keys(
     return fresh
 
 
+_CLAIM_KEYS = text("""
+    INSERT INTO idempotency_keys (client, key_digest, body_digest, item_id, expires_at)
+    SELECT :client, new.key, new.body, new.item, :expires
+    FROM unnest(CAST(:keys AS bytea[]), CAST(:bodies AS bytea[]), CAST(:items AS uuid[])) AS new(key, body, item)
+    ON CONFLICT DO NOTHING RETURNING key_digest
+""")
+
+
 def _known_keys(session: Session, client: str, digests: Sequence[bytes]) -> dict[bytes, tuple[bytes, UUID]]:
     if not digests:
         return {}
     rows = session.execute(
         select(IdempotencyKey.key_digest, IdempotencyKey.body_digest, IdempotencyKey.item_id).where(
-            IdempotencyKey.client == client, IdempotencyKey.key_digest.in_(digests)
+            IdempotencyKey.client == client, among(IdempotencyKey.key_digest, digests)
         )
     )
     return {key: (body, item) for key, body, item in rows}
@@ -309,7 +308,7 @@ def _known_authors(
 ) -> dict[bytes, UUID]:
     rows = session.execute(
         select(Author.reference_digest, Author.id)
-        .where(Author.client == client, Author.reference_digest.in_(list(digests)))
+        .where(Author.client == client, among(Author.reference_digest, digests))
         # Shared until we commit: nobody forgets an author whose item is just being accepted.
         .with_for_update(read=True, key_share=True)
     )

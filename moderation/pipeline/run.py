@@ -103,7 +103,7 @@ def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:
         for signal in batch.signals.get(item.id, ()):
             if signal.status is DetectorStatus.FAILED:
                 metrics.DETECTOR_FAILURES.labels(signal.detector).inc()
-    queue.notify(session, queue.DECIDED_CHANNEL, ",".join(str(one.item) for one in recorded))
+    queue.notify_decided(session, [one.item for one in recorded])
     return recorded
 
 
@@ -134,7 +134,7 @@ def _bury(session: Session, policy: Policy, spent: Sequence[Item], now: datetime
         return []
     outcomes = [(item, decisions.unscreened(item.attempts)) for item in spent]
     recorded = decisions.record(session, policy, outcomes, now, ItemState.DEAD)
-    queue.notify(session, queue.DECIDED_CHANNEL, ",".join(str(one.item) for one in recorded))
+    queue.notify_decided(session, [one.item for one in recorded])
     return recorded
 
 

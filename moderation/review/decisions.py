@@ -8,16 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    Column,
-    DateTime,
-    Text,
-    Uuid,
-    cast,
-    select,
-    update,
-    values,
-)
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from moderation import metrics
@@ -28,7 +19,7 @@ from moderation.domain.decisions import CaseDraft, DecidedBy, Outcome
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route, Routing
 from moderation.governance import audit
-from moderation.storage.database import insert_many
+from moderation.storage.database import among, insert_many
 from moderation.storage.ids import new_id
 from moderation.storage.tables import Case, Decision, Item
 
@@ -99,37 +90,30 @@ def _finish_items(
     state: ItemState,
 ) -> None:
     """One statement for the whole batch: the state, the end of the lease, and the retention clock."""
-    rows = []
+    ids, classes, decided, expires = [], [], [], []
     for item, outcome in outcomes:
         rule = policy.categories.get(outcome.routing.category or "")
         clock = policy.retention.for_verdict(outcome.routing.route, rule.retention if rule else None)
-        decided = None if outcome.routing.route is Route.REVIEW else now
-        rows.append((item.id, clock.name, decided, retention.due(clock, item.received_at, decided)))
-    new = (
-        values(
-            Column("id", Uuid),
-            Column("retention_class", Text),
-            Column("decided_at", DateTime(timezone=True)),
-            Column("expires_at", DateTime(timezone=True)),
-            name="new",
-        )
-        .data(rows)
-        .alias("new")
-    )
-    session.execute(
-        update(Item)
-        .where(Item.id == new.c.id, Item.id.in_([row[0] for row in rows]))
-        .values(
-            state=state,
-            lease_token=None,
-            lease_until=None,
-            retention_class=new.c.retention_class,
-            # Where every row says NULL, PostgreSQL would take the column for text.
-            decided_at=cast(new.c.decided_at, DateTime(timezone=True)),
-            expires_at=new.c.expires_at,
-        )
-        .execution_options(synchronize_session=False)
-    )
+        at = None if outcome.routing.route is Route.REVIEW else now
+        ids.append(item.id)
+        classes.append(clock.name)
+        decided.append(at)
+        expires.append(retention.due(clock, item.received_at, at))
+    new = {"ids": ids, "classes": classes, "decided": decided, "expires": expires}
+    session.execute(_FINISH, {"state": state, **new})
+
+
+# Arrays and not VALUES: the statement is the same for a batch of any size, and need not be compiled again.
+_FINISH = text("""
+    UPDATE items
+    SET state = :state, lease_token = NULL, lease_until = NULL, retention_class = new.retention_class,
+        decided_at = new.decided_at, expires_at = new.expires_at
+    FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:classes AS text[]),
+        CAST(:decided AS timestamptz[]), CAST(:expires AS timestamptz[])
+    ) AS new(id, retention_class, decided_at, expires_at)
+    WHERE items.id = new.id AND items.id = ANY(CAST(:ids AS uuid[]))
+""")
 
 
 def _decision(
@@ -177,7 +161,7 @@ def effective(session: Session, ids: Sequence[UUID]) -> dict[UUID, Decision]:
     """The decision in force for each of `ids` that has one: the newest that nothing supersedes."""
     rows = session.scalars(
         select(Decision)
-        .where(Decision.item_id.in_(ids), Decision.superseded_at.is_(None))
+        .where(among(Decision.item_id, ids), Decision.superseded_at.is_(None))
         .order_by(Decision.policy_version, Decision.id)
     )
     return {row.item_id: row for row in rows}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, Engine, Table, create_engine
+from sqlalchemy import ARRAY, ColumnElement, Connection, Engine, Table, any_, create_engine, literal
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 
 AFTER_COMMIT = "after_commit"
 
@@ -65,6 +65,11 @@ def transaction(engine: Engine) -> Iterator[Session]:
 def after_commit(session: Session, send: Callable[[], None]) -> None:
     """Have `send` called once the transaction of `session` is committed, and never if it is not."""
     session.info.setdefault(AFTER_COMMIT, []).append(send)
+
+
+def among(column: InstrumentedAttribute[Any], values: Collection[Any]) -> ColumnElement[bool]:
+    """`column` is one of `values`, as one array: with IN every number of values is another statement."""
+    return column == any_(literal(list(values), ARRAY(column.type)))
 
 
 def insert_many(

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, and_, exists, func, select, text, update
+from sqlalchemy import Row, TextClause, and_, exists, func, select, text, update
 from sqlalchemy.orm import Session
 
 from moderation.domain.content import ItemState, Lane
 from moderation.domain.routing import Route
-from moderation.storage.tables import Decision, Item, Part
+from moderation.storage.database import among
+from moderation.storage.tables import FRESH, RETRIED, Decision, Item, Part
 
 ITEMS_CHANNEL = "moderation_items"
 DECIDED_CHANNEL = "moderation_decided"
+IDS_A_NOTICE = 200  # PostgreSQL takes less than 8,000 bytes at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,39 +34,37 @@ class Claim:
 
 def claim_due(session: Session, lane: Lane, limit: int, lease: timedelta, now: datetime) -> Claim | None:
     """Lease up to `limit` items that nobody has tried yet, oldest first; None if there are none."""
-    return _claim(session, lane, limit, lease, now, retried=False)
+    return _claim(session, _CLAIM_FRESH, lane, limit, lease, now)
 
 
 def claim_retry(session: Session, lane: Lane, lease: timedelta, now: datetime) -> Claim | None:
     """Lease one item that failed before. It goes alone, so that a poison item fails alone."""
-    return _claim(session, lane, 1, lease, now, retried=True)
+    return _claim(session, _CLAIM_RETRY, lane, 1, lease, now)
+
+
+def _claiming(which: str) -> TextClause:
+    # Materialized: PostgreSQL must not look for due rows again for every row it has locked. The conditions are
+    # literal, because a prepared statement can't use a partial index whose condition it gets as a parameter.
+    return text(f"""
+        WITH due AS MATERIALIZED (
+            SELECT id FROM items WHERE {which} AND lane = :lane AND not_before <= :now
+            ORDER BY not_before, id LIMIT :limit FOR UPDATE SKIP LOCKED
+        )
+        UPDATE items SET state = 'leased', lease_token = :token, lease_until = :until
+        FROM due WHERE items.id = due.id RETURNING items.id
+    """)  # noqa: S608  our own words
+
+
+_CLAIM_FRESH, _CLAIM_RETRY = _claiming(FRESH), _claiming(RETRIED)
 
 
 def _claim(
-    session: Session, lane: Lane, limit: int, lease: timedelta, now: datetime, *, retried: bool
+    session: Session, statement: TextClause, lane: Lane, limit: int, lease: timedelta, now: datetime
 ) -> Claim | None:
-    ids = session.scalars(
-        select(Item.id)
-        .where(
-            Item.state == ItemState.RECEIVED,
-            Item.lane == lane,
-            Item.not_before <= now,
-            Item.attempts > 0 if retried else Item.attempts == 0,
-        )
-        .order_by(Item.not_before, Item.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
-    if not ids:
-        return None
     token = uuid4()
-    session.execute(
-        update(Item)
-        .where(Item.id.in_(ids))
-        .values(state=ItemState.LEASED, lease_token=token, lease_until=now + lease)
-        .execution_options(synchronize_session=False)
-    )
-    return Claim(token, tuple(ids))
+    values = {"lane": lane, "now": now, "limit": limit, "token": token, "until": now + lease}
+    ids = session.execute(statement, values).scalars().all()
+    return Claim(token, tuple(ids)) if ids else None
 
 
 def begin(session: Session, token: UUID, ids: Sequence[UUID], until: datetime) -> list[Item]:
@@ -75,7 +75,7 @@ def begin(session: Session, token: UUID, ids: Sequence[UUID], until: datetime) -
     """
     begun = session.scalars(
         update(Item)
-        .where(Item.id.in_(ids), Item.lease_token == token)
+        .where(among(Item.id, ids), Item.lease_token == token)
         .values(attempts=Item.attempts + 1, lease_until=func.greatest(Item.lease_until, until))
         .returning(Item)
         .execution_options(synchronize_session=False)
@@ -86,7 +86,7 @@ def begin(session: Session, token: UUID, ids: Sequence[UUID], until: datetime) -
 def leased(session: Session, token: UUID, ids: Sequence[UUID]) -> Sequence[Item]:
     """Those of `ids` that still carry `token`, without their parts, in the order of their ids."""
     return session.scalars(
-        select(Item).where(Item.id.in_(ids), Item.lease_token == token).order_by(Item.id)
+        select(Item).where(among(Item.id, ids), Item.lease_token == token).order_by(Item.id)
     ).all()
 
 
@@ -95,7 +95,7 @@ def lock_leased(session: Session, token: UUID, ids: Sequence[UUID]) -> set[UUID]
     return set(
         session.scalars(
             select(Item.id)
-            .where(Item.id.in_(ids), Item.lease_token == token)
+            .where(among(Item.id, ids), Item.lease_token == token)
             .order_by(Item.id)
             .with_for_update()
         )
@@ -105,7 +105,7 @@ def lock_leased(session: Session, token: UUID, ids: Sequence[UUID]) -> set[UUID]
 def parts_of(session: Session, ids: Sequence[UUID]) -> Sequence[Part]:
     """All parts of `ids`, by item and position."""
     return session.scalars(
-        select(Part).where(Part.item_id.in_(ids)).order_by(Part.item_id, Part.position)
+        select(Part).where(among(Part.item_id, ids)).order_by(Part.item_id, Part.position)
     ).all()
 
 
@@ -113,7 +113,7 @@ def extend(session: Session, token: UUID, ids: Sequence[UUID], until: datetime) 
     """Keep a lease alive while a long batch is being worked on."""
     session.execute(
         update(Item)
-        .where(Item.id.in_(ids), Item.lease_token == token)
+        .where(among(Item.id, ids), Item.lease_token == token)
         .values(lease_until=until)
         .execution_options(synchronize_session=False)
     )
@@ -123,7 +123,7 @@ def release(session: Session, token: UUID, ids: Sequence[UUID], not_before: date
     """Give leased items back to the queue, not to be tried before `not_before`."""
     session.execute(
         update(Item)
-        .where(Item.id.in_(ids), Item.lease_token == token)
+        .where(among(Item.id, ids), Item.lease_token == token)
         .values(state=ItemState.RECEIVED, lease_token=None, lease_until=None, not_before=not_before)
         .execution_options(synchronize_session=False)
     )
@@ -133,7 +133,7 @@ def unclaim(session: Session, claim: Claim) -> None:
     """Undo a claim whose wake-up could not be sent."""
     session.execute(
         update(Item)
-        .where(Item.id.in_(claim.ids), Item.lease_token == claim.token)
+        .where(among(Item.id, claim.ids), Item.lease_token == claim.token)
         .values(state=ItemState.RECEIVED, lease_token=None, lease_until=None)
         .execution_options(synchronize_session=False)
     )
@@ -202,6 +202,12 @@ def page(
         stored = {"received": ItemState.RECEIVED, "processing": ItemState.LEASED}
         query = query.where(Item.state == stored.get(status, ItemState.DELETED))
     return session.scalars(query).all()
+
+
+def notify_decided(session: Session, ids: Sequence[UUID]) -> None:
+    """Wake whoever waits for the outcome of one of `ids` once this transaction commits."""
+    for start in range(0, len(ids), IDS_A_NOTICE):
+        notify(session, DECIDED_CHANNEL, ",".join(map(str, ids[start : start + IDS_A_NOTICE])))
 
 
 def notify(session: Session, channel: str, payload: str = "") -> None:

@@ -36,6 +36,10 @@ from moderation.storage.columns import Ciphertext, Digest, Pii, columns
 
 Moment = DateTime(timezone=True)
 
+# Items that are due, never tried and tried before: the same words as in the claims, so that each has its index.
+FRESH = "state = 'received' AND attempts = 0"
+RETRIED = "state = 'received' AND attempts > 0"
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -79,7 +83,8 @@ class Item(Base):
 
     __tablename__ = "items"
     __table_args__ = (
-        Index("ix_items_due", "lane", "not_before", "id", postgresql_where=text("state = 'received'")),
+        Index("ix_items_due", "lane", "not_before", "id", postgresql_where=text(FRESH)),
+        Index("ix_items_retry", "lane", "not_before", "id", postgresql_where=text(RETRIED)),
         Index("ix_items_leased", "lease_until", postgresql_where=text("state = 'leased'")),
         Index("ix_items_external", "client", "external_digest"),
         Index("ix_items_expires_at", "expires_at", postgresql_where=text("destroyed_at IS NULL")),

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
-from moderation.storage.database import insert_many
+from moderation.storage.database import among, insert_many
 from moderation.storage.keystore import AuthorKey, ItemKey, ServiceKey
 
 NONCE = 12
@@ -97,9 +97,7 @@ class Vault:
         with self._keystore.begin() as connection:
             return self._author_keys(connection, list(dict.fromkeys(authors)), now)
 
-    def _author_keys(
-        self, connection: Connection, authors: Sequence[UUID], now: datetime
-    ) -> dict[UUID, Key]:
+    def _author_keys(self, connection: Connection, authors: Sequence[UUID], now: datetime) -> dict[UUID, Key]:
         known = self._wrapped_author_keys(connection, authors)
         fresh = [
             {
@@ -119,9 +117,9 @@ class Vault:
     @staticmethod
     def _wrapped_author_keys(connection: Connection, authors: Sequence[UUID]) -> dict[UUID, bytes]:
         rows = connection.execute(
-            select(AuthorKey.author_id, AuthorKey.wrapped).where(AuthorKey.author_id.in_(authors))
+            select(AuthorKey.author_id, AuthorKey.wrapped).where(among(AuthorKey.author_id, authors))
         )
-        return {author: wrapped for author, wrapped in rows}
+        return dict(rows.all())
 
     def create_item_keys(self, items: Mapping[UUID, UUID], now: datetime) -> dict[UUID, Key]:
         """Fresh keys for `items` (item -> author).
@@ -148,7 +146,7 @@ class Vault:
             rows = connection.execute(
                 select(ItemKey.item_id, ItemKey.author_id, ItemKey.wrapped, AuthorKey.wrapped)
                 .join(AuthorKey)
-                .where(ItemKey.item_id.in_(items))
+                .where(among(ItemKey.item_id, items))
             ).all()
         authors: dict[UUID, Key] = {}
         keys = {}

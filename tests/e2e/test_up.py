@@ -89,6 +89,13 @@ class Up:
         return status, time.monotonic() - started
 
 
+def environment(house):
+    """Ours, of a user with a home of his own, on a machine that does not look like one for tests."""
+    house.mkdir(exist_ok=True)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MODERATION_", "ORT_", "XDG_", "CI"))}
+    return kept | {"HOME": str(house)}
+
+
 @contextmanager
 def up(directory, output):
     output.write_text("")
@@ -98,6 +105,7 @@ def up(directory, output):
             [*COMMAND, "up", "--data-dir", str(directory), "--port", "0", "--workers", "1"],
             stdout=file,
             stderr=subprocess.STDOUT,
+            env=environment(directory.parent / "house"),
         )
     try:
         eventually(lambda: "Ready at" in output.read_text() or process.poll() is not None, START_SECONDS)
@@ -154,6 +162,11 @@ def test_no_secret_shows_in_a_process_list(first):
         assert kek.encode() not in shown
 
 
+def test_nothing_is_left_in_the_home_of_its_user(first, home):
+    """A library that writes a device id there is about to report on us to somebody."""
+    assert [path for path in (home / "house").rglob("*") if path.is_file()] == []
+
+
 def test_second_start_on_the_same_directory_is_refused(first):
     refused = command("up", "--data-dir", first.directory, "--port", 0)
     assert refused.returncode == 2
@@ -203,6 +216,13 @@ def test_it_stops_dies_and_comes_back(first, home):
     status, seconds = first.end(signal.SIGTERM)
     assert (status, processes_of(first.directory)) == (0, {})
     assert seconds < 12 * busy()
+
+    examined = command("doctor", "--data-dir", first.directory)
+    assert examined.returncode == 1
+    assert f"Start it: moderation up --data-dir {first.directory}" in examined.stdout
+    refused = command("webhooks", "dead", "--data-dir", first.directory)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "The database can't be reached" in refused.stderr
 
     with up(first.directory, home / "second.txt") as second:
         assert second.seconds < 10 * busy()

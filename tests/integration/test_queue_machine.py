@@ -326,9 +326,7 @@ class QueueMachine(RuleBasedStateMachine):
 def parts(settings: Settings, databases: Databases, vault: Vault) -> Iterator[Parts]:
     blobs = FolderBlobs(settings.blob_dir)
     with transaction(databases.content) as session:
-        webhooks.register(
-            session, vault, CLIENT, "here", "http://127.0.0.1:9999/", outbox.EVENTS, True, NOW
-        )
+        webhooks.register(session, vault, CLIENT, "here", "http://127.0.0.1:9999/", outbox.EVENTS, True, NOW)
     with Decoder() as decoder:
         tools = Tools(databases, vault, blobs, PolicyCache(), decoder, text=(), image=())
         yield Parts(replace(settings, work=WORK), databases, vault, blobs, tools)
@@ -336,7 +334,8 @@ def parts(settings: Settings, databases: Databases, vault: Vault) -> Iterator[Pa
 
 def test_the_queue_holds_whatever_happens(parts: Parts) -> None:
     run_state_machine_as_test(
-        lambda: QueueMachine(parts), settings=hypothesis(max_examples=20, stateful_step_count=30, phases=[Phase.generate])
+        lambda: QueueMachine(parts),
+        settings=hypothesis(max_examples=20, stateful_step_count=30, phases=[Phase.generate]),
     )
 
 

@@ -117,7 +117,14 @@ def upgrade() -> None:
         "items",
         ["lane", "not_before", "id"],
         unique=False,
-        postgresql_where=sa.text("state = 'received'"),
+        postgresql_where=sa.text("state = 'received' AND attempts = 0"),
+    )
+    op.create_index(
+        "ix_items_retry",
+        "items",
+        ["lane", "not_before", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'received' AND attempts > 0"),
     )
     op.create_index(
         "ix_items_expires_at",

@@ -1,0 +1,108 @@
+"""The document says what the API does; its examples are requests that the API takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.schemas import ItemIn, ItemOut
+
+
+@pytest.fixture
+def document(client: TestClient) -> dict[str, Any]:
+    answer = client.get("/openapi.json")
+    assert answer.status_code == 200
+    return answer.json()  # type: ignore[no-any-return]
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def test_is_openapi_3_1_and_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document)) <= known
+
+
+def test_every_operation_explains_itself(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    for path, method, operation in operations(document):
+        assert operation["summary"], (method, path)
+        assert operation["description"].endswith("."), (method, path)
+
+
+def test_what_needs_a_key_says_so_with_what_it_may_refuse(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        if path.startswith("/v1/"):
+            assert operation["security"] == [{"ApiKey": []}], (method, path)
+            assert set(operation["responses"]) >= {"401", "403", "429", "503"}
+        else:
+            assert "security" not in operation, (method, path)
+    assert set(document["paths"]["/v1/items"]["post"]["responses"]) >= {
+        "200", "202", "409", "410", "413", "415", "422",
+    }  # fmt: skip
+
+
+def test_refusals_are_problems(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for code, answer in operation["responses"].items():
+            if code.startswith("4"):
+                assert list(answer["content"]) == ["application/problem+json"], (method, path, code)
+
+
+def test_the_examples_are_taken(client: TestClient, document: dict[str, Any]) -> None:
+    content = document["paths"]["/v1/items"]["post"]["requestBody"]["content"]
+    assert client.post("/v1/items", json=content["application/json"]["example"]).status_code == 202
+    assert ItemIn.model_validate(content["multipart/form-data"]["example"]["item"])
+    batch = document["paths"]["/v1/items/batch"]["post"]["requestBody"]["content"]["application/json"][
+        "example"
+    ]
+    assert client.post("/v1/items/batch", json=batch).status_code == 202
+    hook = document["components"]["schemas"]["EndpointIn"]["properties"]
+    assert all(hook[field]["examples"] for field in ("name", "url", "events"))
+
+
+def test_the_examples_of_answers_have_their_shape(client: TestClient, document: dict[str, Any]) -> None:
+    answers = document["paths"]["/v1/items"]["post"]["responses"]
+    for code in ("200", "202"):
+        example = answers[code]["content"]["application/json"]["example"]
+        assert set(example) <= set(ItemOut.model_fields)
+        assert ItemOut.model_validate(example)
+
+
+def test_ready_when_everything_is(client: TestClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.json() == {
+        "status": "ok",
+        "checks": dict.fromkeys(("database", "keystore", "broker", "models", "policy"), "ok"),
+    }
+    assert client.get("/livez").json() == {"status": "ok"}
+
+
+def test_metrics_count_without_naming_anybody(client: TestClient) -> None:
+    client.post("/v1/items", json={
+        "external_id": "zq7external", "author": "zq7author", "kind": "comment",
+        "parts": [{"type": "text", "name": "body", "text": "zq7text"}],
+    })  # fmt: skip
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'moderation_items_total{kind="comment",source="app"}' in answer.text
+    assert "zq7" not in answer.text
