@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 from tests.chaos import storm
@@ -39,9 +39,9 @@ def table(accounts: dict[int, Account]) -> str:
     seeds = list(accounts)
     rows: dict[str, list[str]] = {}
     for seed in seeds:
-        plain = asdict(accounts[seed])
-        strikes = plain.pop("strikes")
-        for name, value in plain.items():
+        strikes = accounts[seed].strikes
+        for name in (field.name for field in fields(Account) if field.name != "strikes"):
+            value = getattr(accounts[seed], name)
             shown = f"{value:.0f}" if isinstance(value, float) else str(value)
             rows.setdefault(name.replace("_", " "), []).append(shown)
         for name in sorted({strike for account in accounts.values() for strike in account.strikes}):

@@ -160,7 +160,7 @@ def kept_alive(tools: Tools, token: UUID, ids: Sequence[UUID], lease: timedelta)
     def beat() -> None:
         while not done.wait(lease.total_seconds() / 3):
             # An outage ends the batch anyway, or the lease outlives it.
-            with suppress(DBAPIError), transaction(tools.databases.content) as session:
+            with suppress(DBAPIError), transaction(tools.databases.content, durable=False) as session:
                 items.extend(session, token, ids, datetime.now(UTC) + lease)
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import structlog
 from redis import Redis
@@ -12,6 +12,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 
 from models.image import ImageClassifier
+from models.runtime import Classifier, check_golden
 from models.text import TextClassifier
 from moderation import jobs, metrics
 from moderation.features.decode import Decoder
@@ -110,7 +111,13 @@ def _tools(settings: Settings, databases: Databases, vault: Vault, decoder: Deco
     threads = settings.work.model_threads
     with transaction(databases.content) as session:
         manifests = models.champions(session)
-    for manifest in manifests:
+    text = [TextClassifier(manifest, threads) for manifest in manifests if manifest.kind == "text"]
+    image = [ImageClassifier(manifest, threads) for manifest in manifests if manifest.kind == "image"]
+    served: list[Classifier[Any]] = [*text, *image]
+    for classifier in served:
+        # A runtime or processor that computes something else must not judge anybody's post.
+        check_golden(classifier)
+        manifest = classifier.manifest
         metrics.MODEL_INFO.labels(manifest.name, manifest.version).set(1)
     return Tools(
         databases=databases,
@@ -118,6 +125,6 @@ def _tools(settings: Settings, databases: Databases, vault: Vault, decoder: Deco
         blobs=FolderBlobs(settings.blob_dir),
         policies=PolicyCache(),
         decoder=decoder,
-        text=[TextClassifier(manifest, threads) for manifest in manifests if manifest.kind == "text"],
-        image=[ImageClassifier(manifest, threads) for manifest in manifests if manifest.kind == "image"],
+        text=text,
+        image=image,
     )

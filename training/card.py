@@ -107,8 +107,9 @@ is the base model, with these sources named. None of the texts is shipped.
 def card(manifest: Mapping[str, Any]) -> str:
     """MODEL_CARD.md of a manifest's document."""
     metrics, data, training = manifest["metrics"], manifest["data"], manifest["training"]
-    held_out, gate = metrics["held_out"], metrics["quantisation_gate"]
-    window = manifest["input"]
+    window, gate = manifest["input"], metrics["quantisation_gate"]
+    # JSON keeps no order of keys worth relying on: the card follows the heads.
+    held_out = {head: metrics["held_out"][head] for head in window["heads"]}
     return TEMPLATE.format(
         name=manifest["name"],
         version=manifest["version"],
@@ -117,12 +118,12 @@ def card(manifest: Mapping[str, Any]) -> str:
         held_out_rows=_thousands(sum(int(s["rows"]) for s in data["counts"].get("evaluate", {}).values())),
         held_out=_held_out(held_out),
         by_source=_by_source(held_out),
-        unseen=_by_source(metrics["unseen"], ranks=("auc",)),
+        unseen=_by_source({h: metrics["unseen"][h] for h in held_out}, ranks=("auc",)),
         templates=metrics.get("identity_templates", {}).get("harmless", "no"),
         identity=_identity(metrics.get("identity_templates", {})),
         onnx=metrics["onnx_against_torch"]["max_abs_logit"],
         allowed=gate["allowed_loss"],
-        losses=", ".join(f"{head} {entry['loss']}" for head, entry in gate["heads"].items()),
+        losses=", ".join(f"{head} {max(0.0, gate['heads'][head]['loss'] or 0.0)}" for head in held_out),
         gate="passed" if gate["passed"] else "failed, so fp32 ships",
         single_rows=metrics["batch_against_single"]["texts"],
         single=metrics["batch_against_single"]["max"],
@@ -177,15 +178,17 @@ def _by_source(report: Mapping[str, Any], ranks: tuple[str, ...] = ("auc", "ap")
 def _identity(report: Mapping[str, Any]) -> str:
     if not report:
         return "Not measured: the templates were not there."
-    rows = [
-        (
-            head,
-            f"{100 * entry['false_positive_rate']:.1f} %",
-            f"{entry['terms_over_10_percent']} of {entry['terms']}",
-            ", ".join(f"{term} {100 * rate:.0f} %" for term, rate in list(entry["worst_terms"].items())[:4]),
+    rows = []
+    for head, entry in sorted(report["heads"].items(), key=lambda item: -item[1]["false_positive_rate"]):
+        worst = sorted(entry["worst_terms"].items(), key=lambda item: (-item[1], item[0]))[:4]
+        rows.append(
+            (
+                head,
+                f"{100 * entry['false_positive_rate']:.1f} %",
+                f"{entry['terms_over_10_percent']} of {entry['terms']}",
+                ", ".join(f"{term} {100 * rate:.0f} %" for term, rate in worst if rate) or "-",
+            )
         )
-        for head, entry in report["heads"].items()
-    ]
     return _table(("category", "false positives", "terms over 10 %", "worst terms"), rows)
 
 

@@ -65,9 +65,10 @@ async def submit_item(
     body, files = await bodies.item(request, held.settings.limits)
     accepted = await run_in_threadpool(_accept_one, held, principal, body, files, lane, idempotency_key)
     # The services are synchronous; only this wait is not, so that many callers need few threads.
-    shown = await run_in_threadpool(_show, held, principal, accepted.id)
-    if wait and not _settled(shown):
+    if wait:
         shown = await _await_outcome(held, principal, accepted.id, deadline)
+    else:
+        shown = await run_in_threadpool(_show, held, principal, accepted.id)
     if wait and _settled(shown):
         response.status_code = 200
     response.headers["Location"] = str(shown["status_url"])

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -21,7 +22,7 @@ from moderation.domain.content import ItemState
 from moderation.domain.decisions import Outcome
 from moderation.domain.policy import Policy
 from moderation.domain.signals import DetectorStatus
-from moderation.features.decode import Decoder
+from moderation.features.decode import MAX_FRAMES, SIDE, Decoder
 from moderation.governance.policies import PolicyCache
 from moderation.pipeline.batch import Batch
 from moderation.pipeline.classify_image import Rgb, classify_image
@@ -34,8 +35,12 @@ from moderation.review.decisions import Recorded
 from moderation.storage import items as queue
 from moderation.storage.blobs import FolderBlobs
 from moderation.storage.database import Databases, insert_many, transaction
-from moderation.storage.tables import Item, SignalRow
+from moderation.storage.tables import Item, Part, SignalRow
 from moderation.storage.vault import Vault
+
+# What a picture takes once it is decoded, at most, and what all those of a batch may.
+PICTURE_BYTES = MAX_FRAMES * SIDE * SIDE * 3
+BATCH_BYTES = 600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,16 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
         VaultError: a part does not open.
         Exception: whatever else breaks the batch as a whole; its items are then tried one by one.
     """
-    with transaction(tools.databases.content) as session:
+    with transaction(tools.databases.content, durable=False) as session:
         policy = tools.policies.current(session)
+        found = queue.parts_of(session, ids)
+        fitting = _fitting(ids, found)
         # Whoever keeps the lease alive does so every third of it.
-        batch = Batch(queue.begin(session, token, ids, now + lease * 2 / 3), now)
+        batch = Batch(queue.begin(session, token, fitting, now + lease * 2 / 3), now)
         held = [item.id for item in batch.items]
-        parts = queue.parts_of(session, held)
+        parts = [part for part in found if part.item_id in set(held)]
+        if len(fitting) < len(ids):
+            queue.release(session, token, [one for one in ids if one not in set(fitting)], now)
     with _timed("normalise"):
         normalise(batch, parts, tools.vault.item_keys(held), tools.blobs, tools.decoder)
     with _timed("match"), transaction(tools.databases.content) as session:
@@ -88,6 +97,19 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
         classify_image(batch, tools.image)
     with _timed("route"):
         return Screened(batch, route(batch, policy, tools.detectors), policy)
+
+
+def _fitting(ids: Sequence[UUID], parts: Sequence[Part]) -> list[UUID]:
+    """Those of `ids` whose pictures can be in memory together, at least one; the others wait for their turn.
+
+    One item may bring a hundred animations. Sixty-four such items at once would fill any machine.
+    """
+    sizes = dict.fromkeys(ids, 0)
+    for part in parts:
+        if part.kind == "image":
+            sizes[part.item_id] += part.size + PICTURE_BYTES
+    total = list(accumulate(sizes.values()))
+    return [one for index, one in enumerate(sizes) if index == 0 or total[index] <= BATCH_BYTES]
 
 
 def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import ARRAY, ColumnElement, Connection, Engine, Table, any_, create_engine, literal
+from sqlalchemy import ARRAY, ColumnElement, Connection, Engine, Table, any_, create_engine, literal, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
@@ -49,17 +49,25 @@ def _engine(url: str, pool_size: int) -> Engine:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
+def transaction(engine: Engine, *, durable: bool = True) -> Iterator[Session]:
     """One transaction. Commits at the end, rolls back on any exception, then runs `after_commit` notes.
+
+    With `durable=False` the commit does not wait for the disk: for what may be forgotten in a crash, because it
+    is then done again, such as a lease. It is visible at once, and never survives anything that came before it.
 
     The notes run here and not in a session event, because SQLAlchemy also fires `after_commit` when a
     savepoint is released, and what was sent can't be rolled back.
     """
     with Session(engine, expire_on_commit=False) as session:
         with session.begin():
+            if not durable:
+                session.execute(_NOT_DURABLE)
             yield session
         for send in session.info.pop(AFTER_COMMIT, ()):
             send()
+
+
+_NOT_DURABLE = text("SET LOCAL synchronous_commit TO off")
 
 
 def after_commit(session: Session, send: Callable[[], None]) -> None:

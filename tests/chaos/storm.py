@@ -72,7 +72,7 @@ class Account:
     leaked: int = 0
     internal_errors: int = 0
     retried: int = 0
-    interrupted: int = 0
+    in_flight_when_struck: int = 0
     sent_again: int = 0
     seconds: float = 0.0
     strikes: Counter[str] = field(default_factory=Counter)
@@ -119,7 +119,7 @@ def run(stack: Stack, plan: Plan) -> Account:
             time.sleep(storm.chance.uniform(0.05, 0.5))
             if index in poison_at:
                 _plant_poison(storm)
-            storm.account.interrupted += _leased(storm)
+            storm.account.in_flight_when_struck += _leased(storm)
             strike()
             storm.account.strikes[name] += 1
             time.sleep(storm.chance.uniform(0.1, 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,6 +11,8 @@ from sqlalchemy import select
 
 from moderation.features.hashes import sha256, text_digest
 from moderation.governance import models
+from moderation.pipeline import run
+from moderation.pipeline.batch import Batch
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
 from moderation.storage.tables import AuditEvent, Case, Decision, Item, Outbox, Part, SignalRow
@@ -146,3 +149,25 @@ def test_expiry_is_known_from_the_first_moment(client: TestClient, databases: Da
     (item,) = support.items(databases)
     assert item.retention_class == "pending"
     assert 29.9 < (item.expires_at - before).total_seconds() / 86_400 < 30.1
+
+
+def test_a_batch_takes_no_more_pictures_than_fit_into_memory(
+    client: TestClient, settings: Settings, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "BATCH_BYTES", 2 * run.PICTURE_BYTES + 100_000)
+    together: list[int] = []
+    normalise = run.normalise
+
+    def counted(batch: Batch, *arguments: Any) -> None:
+        normalise(batch, *arguments)
+        together.append(len(batch.images))
+
+    monkeypatch.setattr(run, "normalise", counted)
+    large = [image_part(name=f"photo{number}") for number in range(4)]
+    posts = [post("large", *large), *(post(f"post-{number}", image_part()) for number in range(5))]
+    assert client.post("/v1/items/batch", json={"items": posts}).status_code == 202
+    drain(settings)
+    together.remove(4)  # one item is always taken, however large, and then alone
+    assert sum(together) == 5
+    assert max(together) == 2
+    assert {(item.state, item.attempts) for item in support.items(databases)} == {("done", 1)}

@@ -125,7 +125,7 @@ def test_reasons_are_words_and_numbers(signals: list[Signal], matches: list[Matc
 
 def test_a_reason_names_both_thresholds() -> None:
     (reason,) = route(POLICY, [signal(hate=0.71)], []).reasons
-    assert reason == "hate 0.71 in body lies between allow below 0.40 and remove from 0.95."
+    assert reason == "hate 0.71 in body lies between allow below 0.30 and remove from 0.97."
 
 
 def test_uncertainty_stands_above_a_mere_limit() -> None:

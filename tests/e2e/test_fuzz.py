@@ -1,0 +1,94 @@
+"""Nothing that is sent makes the service fail: the short form of `benchmarks/fuzz.py`, in this process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from schemathesis.python import asgi
+from sqlalchemy import select
+
+from api import problems
+from moderation.settings import Settings
+from moderation.storage.database import Databases, transaction
+from moderation.storage.tables import Decision, Item
+from tests import fuzz
+from tests.support import drain
+
+SEED = 20261122
+
+
+@pytest.fixture(autouse=True)
+def _no_names_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses of webhooks are checked as they are; no test asks a name server."""
+
+    def resolve(*_: Any, **__: Any) -> list[str]:
+        raise OSError("no names in tests")
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+
+
+def checked(status: int, headers: Any, request: str) -> int:
+    """The status of an answer that is no failure of ours, and that refuses as a problem."""
+    assert status < 500, request
+    if status >= 400:
+        assert headers["content-type"] == problems.MEDIA_TYPE, request
+    return status
+
+
+def test_whatever_the_document_allows_or_forbids(
+    client: TestClient, api_key: str, databases: Databases
+) -> None:
+    seen: Counter[tuple[str, int]] = Counter()
+    schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
+    headers = {"Authorization": f"Bearer {api_key}"}
+    with asgi.get_client(client.app) as session:
+
+        def call(case: fuzz.Request) -> None:
+            answer = case.call(base_url="http://testserver", session=session, headers=headers)
+            kind = answer.headers.get("content-type", [""])[0]
+            status = checked(answer.status_code, {"content-type": kind}, case.as_curl_command())
+            seen[f"{case.method} {case.operation.path}", status] += 1
+
+        fuzz.by_document(schema, call, each=10, start=SEED)
+    documented = {(f"{o.method.upper()} {o.path}") for o in fuzz.operations(schema)}
+    assert {operation for operation, _ in seen} == documented
+    assert seen["POST /v1/items", 202] > 0, "some fit the document"
+    assert seen["POST /v1/items", 422] > 0, "and some do not"
+
+
+def test_requests_after_an_accident(client: TestClient, settings: Settings, databases: Databases) -> None:
+    seen: Counter[int] = Counter()
+    for raw in fuzz.mangled(250, SEED):
+        answer = client.request(raw.method, raw.path, content=raw.body, headers=list(raw.headers))
+        seen[checked(answer.status_code, answer.headers, str(raw)[:500])] += 1
+    assert {202, 415, 422} <= set(seen)
+    drain(settings)
+    assert_screened(databases)
+
+
+def test_pictures_of_every_kind(client: TestClient, settings: Settings, databases: Databases) -> None:
+    accepted = 0
+    for number, (name, data) in enumerate(fuzz.pictures(90, SEED)):
+        answer = client.post("/v1/items", json=fuzz.with_picture(number, data))
+        accepted += checked(answer.status_code, answer.headers, name) == 202
+    assert accepted > 40
+    drain(settings)
+    assert_screened(databases)
+    with transaction(databases.content) as session:
+        failed = [
+            detector["name"]
+            for row in session.scalars(select(Decision)).all()
+            for detector in row.detectors
+            if detector["status"] == "failed"
+        ]
+    assert set(failed) == {"decoder"}, "broken pictures fail in the decoder and nowhere else"
+
+
+def assert_screened(databases: Databases) -> None:
+    """Every item has an outcome, at the first attempt: nothing brought a worker down."""
+    with transaction(databases.content) as session:
+        assert {(item.state, item.attempts) for item in session.scalars(select(Item))} == {("done", 1)}
