@@ -116,10 +116,10 @@ def run(stack: Stack, plan: Plan) -> Account:
             # A burst before each strike, so that it meets processes at work.
             share = range(index * len(batches) // len(strikes), (index + 1) * len(batches) // len(strikes))
             waiting += [senders.submit(_submit, storm, batches[number]) for number in share]
-            time.sleep(storm.chance.uniform(0.05, 0.5))
             if index in poison_at:
                 _plant_poison(storm)
-            storm.account.in_flight_when_struck += _leased(storm)
+            storm.account.in_flight_when_struck += _at_work(storm)
+            time.sleep(storm.chance.uniform(0.0, 0.1))
             strike()
             storm.account.strikes[name] += 1
             time.sleep(storm.chance.uniform(0.1, 1.0))
@@ -252,10 +252,17 @@ def _connected(storm: _Storm) -> psycopg.Connection[tuple[Any, ...]]:
     return psycopg.connect(dsn.render_as_string(hide_password=False))
 
 
-def _leased(storm: _Storm) -> int:
+def _at_work(storm: _Storm) -> int:
+    """Wait a moment until somebody holds items, and say how many: a strike at nobody would prove nothing."""
+    deadline = time.monotonic() + 1.0
     with _connected(storm) as connection:
-        row = connection.execute("SELECT count(*) FROM items WHERE state = 'leased'").fetchone()
-    return int(row[0]) if row else 0
+        connection.autocommit = True
+        while time.monotonic() < deadline:
+            row = connection.execute("SELECT count(*) FROM items WHERE state = 'leased'").fetchone()
+            if row and row[0]:
+                return int(row[0])
+            time.sleep(0.005)
+    return 0
 
 
 def _drain(storm: _Storm) -> None:

@@ -10,7 +10,7 @@ from tests.chaos.storm import Plan
 
 
 def test_nothing_is_lost_or_done_twice(tmp_path: Path) -> None:
-    plan = Plan(seed=1, items=120, kills=3, flushes=1, restarts=1, crashes=1, others=2, drain_seconds=60)
+    plan = Plan(seed=1, items=240, kills=3, flushes=1, restarts=1, crashes=1, others=2, drain_seconds=60)
     with Stack(tmp_path, environment=storm.ENVIRONMENT) as stack:
         account = storm.run(stack, plan)
     assert account.faults == {}, account

@@ -171,3 +171,13 @@ def test_a_batch_takes_no_more_pictures_than_fit_into_memory(
     assert sum(together) == 5
     assert max(together) == 2
     assert {(item.state, item.attempts) for item in support.items(databases)} == {("done", 1)}
+
+
+def test_every_answer_names_its_request(client: TestClient) -> None:
+    answers = [
+        client.get("/livez"),
+        client.get("/v1/items/none"),
+        client.post("/v1/items", json=post("post-1")),
+    ]
+    found = {answer.headers["X-Request-Id"] for answer in answers}
+    assert len(found) == len(answers)
