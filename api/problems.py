@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
+import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -123,6 +125,7 @@ def install(app: FastAPI) -> None:
         (HTTPException, _http),
         (ClientDisconnect, _hung_up),
         (DBAPIError, _database),
+        (PoolTimeoutError, _crowded),
         (VaultError, _unexpected),
         (Exception, _unexpected),
     ]
@@ -154,10 +157,15 @@ def _hung_up(_: Request, _error: ClientDisconnect) -> JSONResponse:
     return respond(document(400, "malformed_request", "The body ended early; send all of it."))
 
 
+def _crowded(_: Request, _error: PoolTimeoutError) -> JSONResponse:
+    sentence = "Too many requests at once; nothing was stored. Send the request again."
+    return respond(document(503, "unavailable", sentence), {"Retry-After": "2"})
+
+
 def _database(_: Request, error: DBAPIError) -> JSONResponse:
     # An outage is told as one; a statement the database refuses is a fault of ours.
     log.error("database_error", error=type(error.orig).__name__)
-    if error.connection_invalidated or type(error.orig).__name__ in ("OperationalError", "AdminShutdown"):
+    if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError):
         sentence = "The database can't be reached; nothing was stored. Send the request again."
         return respond(document(503, "unavailable", sentence), {"Retry-After": "2"})
     return respond(document(500, "internal_error", FAILED))

@@ -226,6 +226,14 @@ class TextClassifier:
         """Probabilities of shape (len(batch), len(manifest.outputs)); an empty text is scored like any."""
         return calibrate(self.logits(batch)[:, self._columns], self._manifest.outputs)
 
+    def reads_whole(self, text: str) -> bool:
+        """Whether `score` looks at every token of `text`, and not at evenly spaced windows of it."""
+        windowing = self._windowing
+        room = windowing.size - 2
+        readable = room + (windowing.limit - 1) * (room - windowing.overlap)
+        # No token is shorter than a character, so most texts need no second tokenisation.
+        return len(text) <= readable or len(self._tokenizer.encode(normalise(text)).ids) - 2 <= readable
+
     def logits(self, batch: Sequence[str]) -> Logits:
         """Raw logits of shape (len(batch), heads), in the order of the manifest's `input.heads`."""
         return window_logits(batch, self._tokenizer, self._windowing, self._forward, self._heads)

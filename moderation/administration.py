@@ -1,4 +1,4 @@
-"""What an operator does from the command line: policies and API keys. Each call owns its transaction."""
+"""What an operator does from the command line: policies, banks, API keys. Each call owns its transaction."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
+from moderation.domain.errors import InvalidInput
 from moderation.domain.policy import Policy
-from moderation.governance import accounts, policies
+from moderation.features.hashes import sha256, text_digest
+from moderation.governance import accounts, banks, policies
 from moderation.settings import Settings
 from moderation.storage.database import connect, transaction
 from moderation.storage.tables import ApiKey
@@ -54,6 +56,55 @@ def publish_policy(settings: Settings, document: str) -> Policy:
     """
     with _opened(settings) as held:
         return policies.publish(held.session, document, OPERATOR, held.now)
+
+
+def create_bank(settings: Settings, name: str, kind: str, category: str, action: str, *, allow: bool) -> None:
+    """A new bank of known content.
+
+    Raises:
+        InvalidInput, Conflict: as `governance.banks.create`.
+    """
+    with _opened(settings) as held:
+        banks.create(
+            held.session,
+            name=name,
+            kind=kind,
+            category=category,
+            action=action,
+            allow=allow,
+            actor=OPERATOR,
+            now=held.now,
+        )
+
+
+def fill_bank(settings: Settings, name: str, contents: Sequence[bytes], note: str, *, verified: bool) -> int:
+    """Add pictures or UTF-8 texts to a bank, by digest: the content itself is not kept. How many are new.
+
+    Raises:
+        NotFound: there is no such bank.
+        InvalidInput: a text is not UTF-8.
+    """
+    with _opened(settings) as held:
+        kind = banks.kind_of(held.session, name)
+        before = banks.size(held.session, name)
+        for content in contents:
+            banks.add_entry(
+                held.session,
+                bank=name,
+                digest=sha256(content) if kind == "image" else text_digest(_utf8(content)),
+                note=note,
+                verified=verified,
+                actor=OPERATOR,
+                now=held.now,
+            )
+        return banks.size(held.session, name) - before
+
+
+def _utf8(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput("This bank holds texts, and the file is not UTF-8 text.") from error
 
 
 def create_key(settings: Settings, client: str, scopes: Sequence[str]) -> str:

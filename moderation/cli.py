@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     _add_clients(commands)
     _add_webhooks(commands)
     _add_policy(commands)
+    _add_banks(commands)
     _add_keys(commands)
     return root
 
@@ -106,7 +107,7 @@ def _add_up(commands: Any) -> None:
 
 
 def _add_parts(commands: Any) -> None:
-    serve = _part(commands, "serve", "the API and the console", _serve)
+    serve = _part(commands, "serve", "the API", _serve)
     _add_address(serve)
     relay = _part(commands, "relay", "hand due items and webhooks to the workers", _relay)
     work = _part(commands, "work", "screen items, or deliver webhooks", _work)
@@ -161,6 +162,24 @@ def _add_policy(commands: Any) -> None:
     publish = _part(actions, "publish", "make a policy file the next version", _publish_policy)
     for action in (validate, publish):
         action.add_argument("file", type=Path, metavar="FILE", help="YAML; see docs/policy.md")
+
+
+def _add_banks(commands: Any) -> None:
+    banks = commands.add_parser("banks", help="known texts and pictures, matched exactly")
+    actions = banks.add_subparsers(title="actions", metavar="ACTION", required=True)
+    create = _part(actions, "create", "make an empty bank", _create_bank)
+    create.add_argument("name", metavar="NAME")
+    create.add_argument("--kind", required=True, choices=("text", "image"))
+    create.add_argument("--category", required=True, metavar="CATEGORY", help="of the policy, such as spam")
+    create.add_argument("--action", required=True, choices=("remove", "limit", "review", "label"))
+    create.add_argument("--allow", action="store_true", help="what matches is harmless, whatever models say")
+    add = _part(actions, "add", "add files to a bank, by digest; the content is not kept", _fill_bank)
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    add.add_argument("--note", default="", help="why, for whoever looks later")
+    add.add_argument(
+        "--verified", action="store_true", help="act on a match alone; otherwise a match goes to people"
+    )
 
 
 def _add_keys(commands: Any) -> None:
@@ -350,6 +369,30 @@ def _publish_policy(options: argparse.Namespace) -> int:
 
     policy = administration.publish_policy(_settings(options), _read_text(options.file))
     _say(f"Version {policy.version} is in force; workers use it from their next batch on.")
+    return 0
+
+
+def _create_bank(options: argparse.Namespace) -> int:
+    from moderation import administration
+
+    administration.create_bank(
+        _settings(options), options.name, options.kind, options.category, options.action, allow=options.allow
+    )
+    _say(f"Bank {options.name} is made and empty.")
+    return 0
+
+
+def _fill_bank(options: argparse.Namespace) -> int:
+    from moderation import administration
+
+    try:
+        contents = [file.read_bytes() for file in options.files]
+    except OSError as error:
+        raise Usage(f"{error.filename} can't be read: {error.strerror}.") from error
+    fresh = administration.fill_bank(
+        _settings(options), options.name, contents, options.note, verified=options.verified
+    )
+    _say(f"{fresh} added, {len(contents) - fresh} known already; workers use them from their next batch on.")
     return 0
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from moderation import delivery
 from moderation.domain.routing import Route
+from moderation.features.decode import DecoderBroken
 from moderation.governance import outbox
 from moderation.governance.outbox import Notice
 from moderation.pipeline import run
@@ -36,8 +37,9 @@ SCREENING = "screening"
 DELIVERY = "delivery"
 SCREEN_JOB = "screen"
 DELIVER_JOB = "deliver"
-JOB_SECONDS = 300
+JOB_SECONDS = 600
 FAILURE_SECONDS = 3600
+OUTAGE_PAUSE = timedelta(seconds=5)
 
 Handler = Callable[[str, list[str]], None]
 log = structlog.get_logger()
@@ -106,6 +108,11 @@ def screen_handler(settings: Settings, tools: Tools, now_fn: Callable[[], dateti
                 return
             with transaction(engine) as session:
                 notify(session, run.commit(session, token, screened), screened.batch.now)
+        except (DBAPIError, DecoderBroken, OSError) as error:
+            # Something of ours is away, and no item is to blame: they wait, and no attempt is counted.
+            log.warning("batch_interrupted", items=len(ids), error=type(error).__name__)
+            with transaction(engine) as session:
+                items.release(session, token, ids, now_fn() + OUTAGE_PAUSE, uncounted=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, the items must not stay leased
             log.warning("batch_failed", items=len(ids), error=type(error).__name__)
             with transaction(engine) as session:

@@ -8,6 +8,20 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 ITEMS = Counter("moderation_items_total", "Items accepted.", ["source", "kind"])
+KINDS = 50
+_kinds: set[str] = set()
+
+
+def kind_label(kind: str) -> str:
+    """A client's own word as a label, for the first fifty words of a process; `other` from then on.
+
+    Labels are kept for ever: a client that sends ever new words must not fill the memory with them.
+    """
+    if len(_kinds) < KINDS:
+        _kinds.add(kind)
+    return kind if kind in _kinds else "other"
+
+
 DECISIONS = Counter("moderation_decisions_total", "Decisions recorded.", ["route", "category", "decision"])
 STAGE_DURATION = Histogram(
     "moderation_stage_duration_seconds",

@@ -37,6 +37,8 @@ from moderation.storage.vault import Vault
 OUTBOX_BATCH = 32
 GAUGE_SECONDS = 5.0
 SWEEP_SECONDS = 15.0
+SWEEP_AT_MOST_SECONDS = 3.0
+SWEEP_ITEMS = 500
 UPKEEP_SECONDS = 3600.0
 DELIVERED_DAYS = 30
 log = structlog.get_logger()
@@ -53,6 +55,8 @@ class Relay:
     blobs: FolderBlobs
     policies: PolicyCache = field(default_factory=PolicyCache)
     credit: float = 0.0
+    lagging: set[str] = field(default_factory=set)
+    queues: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +151,13 @@ def reclaim(relay: Relay, now: datetime) -> None:
 
 def _send_next(relay: Relay, now: datetime) -> bool:
     """Send one batch, or one item that failed before. The bulk lane has its share, and what live leaves."""
-    bulk_turn = relay.credit >= 1.0
+    credit = min(relay.credit + relay.settings.work.bulk_share, 1.0)
+    bulk_turn = credit >= 1.0
     for lane in (Lane.BULK, Lane.LIVE) if bulk_turn else (Lane.LIVE, Lane.BULK):
         claim = _claim(relay, lane, now)
         if claim is None:
             continue
-        share = relay.settings.work.bulk_share
-        relay.credit = (
-            relay.credit - 1.0 if lane is Lane.BULK and bulk_turn else min(relay.credit + share, 1.0)
-        )
+        relay.credit = credit - 1.0 if lane is Lane.BULK and bulk_turn else credit
         _send(relay, claim)
         return True
     return False
@@ -211,25 +213,35 @@ def _gauges(relay: Relay) -> None:
         metrics.BACKLOG_ITEMS.labels(lane, state).set(count)
     for lane, age in ages.items():
         metrics.BACKLOG_AGE.labels(lane).set(age)
-    for name, seconds in overdue.items():
-        metrics.RETENTION_LAG.labels(name).set(seconds)
     metrics.OUTBOX_AGE.set((now - waiting).total_seconds() if waiting else 0.0)
-    for queue, opened_at in queues.items():
-        metrics.QUEUE_AGE.labels(queue).set((now - opened_at).total_seconds())
+    # A label that was set once is set back to 0, or its alarm would never end.
+    relay.lagging.update(overdue)
+    for name in relay.lagging:
+        metrics.RETENTION_LAG.labels(name).set(overdue.get(name, 0.0))
+    relay.queues.update(queues)
+    for queue in relay.queues:
+        opened_at = queues.get(queue)
+        metrics.QUEUE_AGE.labels(queue).set((now - opened_at).total_seconds() if opened_at else 0.0)
 
 
 def _sweep(relay: Relay) -> None:
-    now = datetime.now(UTC)
-    swept = erasure.sweep(relay.databases, relay.vault, relay.blobs, now)
-    if swept:
-        log.info("items_destroyed", items=swept)
+    """Destroy what is due, for some seconds at most: new items wait meanwhile, and the next turn is near."""
+    end = time.monotonic() + SWEEP_AT_MOST_SECONDS
+    swept = authors = SWEEP_ITEMS
+    total = 0
+    while swept == SWEEP_ITEMS and time.monotonic() < end:
+        swept = erasure.sweep(relay.databases, relay.vault, relay.blobs, datetime.now(UTC), SWEEP_ITEMS)
+        total += swept
+    while authors == SWEEP_ITEMS and time.monotonic() < end:
+        authors = erasure.sweep_authors(relay.databases, relay.vault, SWEEP_ITEMS)
+    if total:
+        log.info("items_destroyed", items=total)
 
 
 def _upkeep(relay: Relay) -> None:
     now = datetime.now(UTC)
     with relay.databases.content.begin() as connection:
         partitions.ensure(connection, now)
-    erasure.sweep_authors(relay.databases, relay.vault)
     with transaction(relay.databases.content) as session:
         erasure.sweep_records(session, now, now - timedelta(days=DELIVERED_DAYS))
 
@@ -245,7 +257,11 @@ class _Every:
     def run_if_due(self) -> None:
         if time.monotonic() >= self.due:
             self.due = time.monotonic() + self.seconds
-            self.task()
+            try:
+                self.task()
+            except Exception:
+                # A folder that can't be written, say, must not keep items from being screened.
+                log.exception("upkeep_failed")
 
 
 class _Waiter:

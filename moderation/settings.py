@@ -28,11 +28,9 @@ class Limits:
     """What one caller may send, and how far the work may pile up before the API says so."""
 
     parts: int = 100
-    image_bytes: int = 10_000_000
     text_code_points: int = 50_000
     body_bytes: int = 48_000_000
     batch_items: int = 100
-    wait_seconds: float = 30.0
     requests_per_minute: int = 12_000
     backlog_items: int = 50_000
     backlog_items_per_client: int = 20_000
@@ -49,7 +47,6 @@ class Work:
     max_attempts: int = 4
     retry_seconds: float = 2.0
     poll_seconds: float = 0.05
-    max_wait_seconds: float = 0.02
     model_threads: int = 1
 
 

@@ -10,6 +10,7 @@ import structlog
 from redis import Redis
 from rq import Queue, SimpleWorker
 from rq.job import Job
+from rq.timeouts import UnixSignalDeathPenalty
 
 from models.image import ImageClassifier
 from models.runtime import Classifier, check_golden
@@ -39,6 +40,17 @@ class RegisteredJob(Job):
         return self.handlers[self.func_name or ""]
 
 
+class OutOfTime(BaseException):
+    """A job took longer than it may. Not an `Exception`: no stage may take it for one text's failure."""
+
+
+class TimeLimit(UnixSignalDeathPenalty):
+    """Ends a job by `OutOfTime`; its items' lease then runs out, and each is tried alone."""
+
+    def handle_death_penalty(self, signum: int, frame: object) -> None:  # noqa: ARG002 - a signal handler
+        raise OutOfTime
+
+
 class RegisteredWorker(SimpleWorker):
     """Runs jobs in its own process and throws away whatever is not registered.
 
@@ -46,6 +58,7 @@ class RegisteredWorker(SimpleWorker):
     """
 
     job_class = RegisteredJob
+    death_penalty_class = TimeLimit
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         if self._foreign(job):

@@ -22,7 +22,7 @@ from training.metrics import Platt, platt
 
 def windowing(arguments: Namespace) -> Windowing:
     """How long texts are cut, here and when serving."""
-    return Windowing(size=arguments.tokens, overlap=arguments.tokens // 4, limit=32, bucket=32)
+    return Windowing(size=arguments.tokens, overlap=arguments.tokens // 4, limit=192, bucket=32)
 
 
 def score_rows(

@@ -128,6 +128,7 @@ def delete_item(item_id: UUID, held: Held, principal: Writer) -> None:
     now = datetime.now(UTC)
     with transaction(held.databases.content) as session:
         item = _visible(session, principal, item_id)
+        items.lock_posts(session, [item.external_digest])
         revisions = items.by_external(session, principal.client, item.external_digest, lock=True)
         live = [revision for revision in revisions if revision.state != ItemState.DELETED]
         policy = held.policies.current(session)
@@ -194,7 +195,7 @@ def _store(
         answers = intake.accept(session, held.vault, held.blobs, policy, principal.client, requests, now)
     for request, answer in zip(requests, answers, strict=True):
         if isinstance(answer, Accepted) and answer.fresh:
-            metrics.ITEMS.labels(principal.client, request.submission.kind).inc()
+            metrics.ITEMS.labels(principal.client, metrics.kind_label(request.submission.kind)).inc()
     return answers
 
 

@@ -186,7 +186,7 @@ def _harmless(policy: Policy, findings: Sequence[Finding], cleared: set[str]) ->
         top = findings[0]
         below = policy.categories[top.category].bands.allow_below
         said.append(
-            f"Every category lies below its allow threshold; the highest is {top.category} "
+            f"Every scored category lies below its allow threshold; the highest is {top.category} "
             f"{top.probability:.2f} in {top.part}, allow below {below:.2f}."
         )
     return tuple(said) or ("No detector found anything to judge.",)

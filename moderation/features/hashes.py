@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -35,6 +34,8 @@ def perceptual_hash(rgb: NDArray[np.uint8]) -> int:
     were scaled, compressed or recoloured stay within a Hamming distance of 8; crops, turns and mirror
     images do not. A picture of one colour has next to no coefficients and matches others like it.
     """
+    import imagehash  # brings scipy, which only this function needs
+
     return int(str(imagehash.phash(Image.fromarray(rgb, "RGB"))), 16)
 
 

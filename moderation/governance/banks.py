@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -80,9 +80,7 @@ def add_entry(
     Raises:
         NotFound: there is no such bank.
     """
-    bank_id = session.scalar(select(Bank.id).where(Bank.name == bank))
-    if bank_id is None:
-        raise NotFound(f"There is no bank named {bank!r}.")
+    bank_id = _named(session, bank).id
     identifier: UUID | None = session.scalar(
         insert(BankEntry)
         .values(
@@ -106,6 +104,32 @@ def add_entry(
         session, [audit.Event(actor, "bank.entry_added", "bank_entry", str(identifier), {"bank": bank})], now
     )
     return identifier
+
+
+def kind_of(session: Session, name: str) -> str:
+    """Whether a bank holds images or texts.
+
+    Raises:
+        NotFound: there is no such bank.
+    """
+    return _named(session, name).kind
+
+
+def size(session: Session, name: str) -> int:
+    """How many entries a bank has, expired ones too.
+
+    Raises:
+        NotFound: there is no such bank.
+    """
+    count = select(func.count()).select_from(BankEntry).where(BankEntry.bank_id == _named(session, name).id)
+    return session.scalar(count) or 0
+
+
+def _named(session: Session, name: str) -> Bank:
+    bank = session.scalar(select(Bank).where(Bank.name == name))
+    if bank is None:
+        raise NotFound(f"There is no bank named {name!r}; `moderation banks create` makes one.")
+    return bank
 
 
 def lookup(

@@ -46,9 +46,14 @@ def is_due(item: Item, classes: Retention, now: datetime) -> bool:
 
 
 def _until(item: Item, classes: Retention, now: datetime) -> datetime:
-    """The end of the floor of the item's class; a class that no policy knows any more has none."""
+    """The end of the floor of the item's class, or of the item where no policy knows that class any more.
+
+    Content under appeal must not go because somebody renamed its class.
+    """
     clock = classes.classes.get(item.retention_class)
-    return retention.deletable_at(clock, item.received_at, item.decided_at, now) if clock else now
+    if clock is None:
+        return item.expires_at
+    return retention.deletable_at(clock, item.received_at, item.decided_at, now)
 
 
 def sweep(databases: Databases, vault: Vault, blobs: FolderBlobs, now: datetime, limit: int = 200) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from models.registry import ARTIFACTS, Manifest, load
+from models.registry import ARTIFACTS, ArtifactError, Manifest, load
 from moderation.governance import audit
 from moderation.storage.tables import ModelAlias, ModelRow
 
@@ -53,18 +53,32 @@ def champions(session: Session) -> list[Manifest]:
     Raises:
         models.registry.ArtifactError: a folder is missing or not what its manifest says.
     """
-    return [load(folder) for folder in champion_folders(session)]
+    return [verified(folder, sha256) for folder, sha256 in champion_folders(session)]
 
 
-def champion_folders(session: Session) -> list[Path]:
-    """The folders of the versions that serve now."""
-    folders = session.scalars(
-        select(ModelRow.folder)
+def verified(folder: Path, manifest_sha256: str) -> Manifest:
+    """The manifest in `folder`, if it is the one that was added.
+
+    Raises:
+        models.registry.ArtifactError: it is missing, damaged, or another one lies there now.
+    """
+    manifest = load(folder)
+    if manifest.sha256 != manifest_sha256:
+        raise ArtifactError(
+            f"{manifest.name} {manifest.version} is not the one that was added here; add a change as a new version."
+        )
+    return manifest
+
+
+def champion_folders(session: Session) -> list[tuple[Path, str]]:
+    """The folders of the versions that serve now, each with the SHA-256 its manifest had when it was added."""
+    rows = session.execute(
+        select(ModelRow.folder, ModelRow.manifest_sha256)
         .join(ModelAlias, (ModelAlias.name == ModelRow.name) & (ModelAlias.version == ModelRow.version))
         .where(ModelAlias.alias == CHAMPION)
         .order_by(ModelRow.name)
     )
-    return [ARTIFACTS / folder for folder in folders]
+    return [(ARTIFACTS / folder, sha256) for folder, sha256 in rows]
 
 
 def _relative(folder: Path) -> str:

@@ -18,6 +18,7 @@ from moderation.storage.tables import Item
 
 T = TypeVar("T")
 Row = NDArray[np.float64]
+PARTLY = "only a part of it was looked at"
 
 
 @dataclass(frozen=True, slots=True)

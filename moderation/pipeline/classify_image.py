@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.runtime import Classifier
 from moderation.domain.signals import DetectorStatus, Signal
-from moderation.pipeline.batch import Batch, each_or_none, failed
+from moderation.pipeline.batch import PARTLY, Batch, each_or_none, failed
 
 Rgb = NDArray[np.uint8]
 
@@ -33,4 +34,6 @@ def classify_image(batch: Batch, classifiers: Sequence[Classifier[Rgb]]) -> None
                 top = map(float, np.max(said, axis=0))
                 named = dict(zip(manifest.categories, top, strict=True))
                 signal = Signal(image.part, manifest.name, manifest.version, DetectorStatus.OK, named)
+                if picture.reached < picture.total:
+                    signal = replace(signal, status=DetectorStatus.FAILED, evidence={"cause": PARTLY})
             batch.add_signal(image.item, signal)

@@ -7,7 +7,7 @@ than the screening itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -167,6 +167,7 @@ def _refuse_deleted(
 
     One whose retention period ended may: a later revision of it is a new item like any other.
     """
+    queue.lock_posts(session, {candidate.external_digest for candidate in candidates})
     gone = set(
         session.scalars(
             select(Item.external_digest).where(
@@ -210,11 +211,17 @@ def _claim_keys(
         inserted = set(session.execute(_CLAIM_KEYS, values).scalars())
     known = _known_keys(session, client, [c.key_digest for c in candidates if c.key_digest not in inserted])
     known.update({digest: (first[digest].body_digest, first[digest].id) for digest in inserted})
+    gone = _gone(session, {item for _, item in known.values()} - {c.id for c in candidates})
     fresh = []
     for candidate in candidates:
         body_digest, item_id = known[candidate.key_digest]
         if item_id == candidate.id:
             fresh.append(candidate)
+        elif item_id in gone:
+            answers[candidate.index] = Gone(
+                "This request was accepted before and its item is gone; send a new Idempotency-Key.",
+                code="deleted",
+            )
         elif body_digest == candidate.body_digest:
             answers[candidate.index] = Accepted(item_id, fresh=False)
         else:
@@ -244,6 +251,13 @@ def _known_keys(session: Session, client: str, digests: Sequence[bytes]) -> dict
     return {key: (body, item) for key, body, item in rows}
 
 
+def _gone(session: Session, ids: Collection[UUID]) -> set[UUID]:
+    """Those of `ids` that are deleted or expired."""
+    if not ids:
+        return set()
+    return set(session.scalars(select(Item.id).where(among(Item.id, ids), Item.state == ItemState.DELETED)))
+
+
 def _store(
     session: Session,
     vault: Vault,
@@ -265,10 +279,7 @@ def _store(
     try:
         rows = [row for c in fresh for row in _part_rows(c, keys[c.id], blobs, written)]
         insert_many(session, Part, rows)
-        events = [
-            audit.Event(f"client:{client}", "item.received", "item", str(c.id), {"kind": c.submission.kind})
-            for c in fresh
-        ]
+        events = [audit.Event(f"client:{client}", "item.received", "item", str(c.id)) for c in fresh]
         audit.record(session, events, now)
         queue.notify(session, queue.ITEMS_CHANNEL)
     except BaseException:

@@ -13,7 +13,7 @@ from moderation.domain.policy import Policy
 from moderation.domain.routing import Route, Routing
 from moderation.domain.routing import route as decide
 from moderation.domain.signals import DetectorStatus, Signal
-from moderation.pipeline.batch import Batch
+from moderation.pipeline.batch import Batch, Image, Text, failed
 
 
 def route(batch: Batch, policy: Policy, detectors: Sequence[Manifest]) -> dict[UUID, Outcome]:
@@ -22,11 +22,20 @@ def route(batch: Batch, policy: Policy, detectors: Sequence[Manifest]) -> dict[U
 
 
 def _outcome(batch: Batch, item: UUID, policy: Policy, detectors: Sequence[Manifest]) -> Outcome:
-    signals = batch.signals.get(item, [])
+    batch.signals.setdefault(item, []).extend(_unjudged(batch, item))
+    signals = batch.signals[item]
     routing = decide(policy, signals, batch.matches.get(item, []))
     case = _case(routing, policy) if routing.route is Route.REVIEW else None
     findings = tuple(asdict(finding) for finding in routing.findings)
     return Outcome(routing, findings, _detectors(signals, detectors), case)
+
+
+def _unjudged(batch: Batch, item: UUID) -> list[Signal]:
+    """A failed signal for each part that no detector said anything of: not being looked at is no verdict."""
+    said = {signal.part for signal in batch.signals.get(item, ())}
+    looked_at: tuple[Text | Image, ...] = (*batch.texts, *batch.images)
+    parts = [one.part for one in looked_at if one.item == item]
+    return [failed(part, "classifier", "none", "no model is installed") for part in parts if part not in said]
 
 
 def _case(routing: Routing, policy: Policy) -> CaseDraft:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from models.registry import Manifest
 from models.runtime import Classifier
+from models.text import TextClassifier
 from moderation import metrics
 from moderation.domain.content import ItemState
 from moderation.domain.decisions import Outcome
@@ -41,6 +42,7 @@ from moderation.storage.vault import Vault
 # What a picture takes once it is decoded, at most, and what all those of a batch may.
 PICTURE_BYTES = MAX_FRAMES * SIDE * SIDE * 3
 BATCH_BYTES = 600_000_000
+BATCH_CODE_POINTS = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Tools:
     blobs: FolderBlobs
     policies: PolicyCache
     decoder: Decoder
-    text: Sequence[Classifier[str]]
+    text: Sequence[TextClassifier]
     image: Sequence[Classifier[Rgb]]
 
     @property
@@ -100,16 +102,20 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
 
 
 def _fitting(ids: Sequence[UUID], parts: Sequence[Part]) -> list[UUID]:
-    """Those of `ids` whose pictures can be in memory together, at least one; the others wait for their turn.
+    """Those of `ids` that can be examined together, at least one; the others wait for their turn.
 
-    One item may bring a hundred animations. Sixty-four such items at once would fill any machine.
+    One item may bring a hundred animations, or a hundred long texts. Sixty-four such items at once would fill
+    any machine's memory, or keep a worker from everybody else for an hour.
     """
-    sizes = dict.fromkeys(ids, 0)
+    share = dict.fromkeys(ids, 0.0)
     for part in parts:
-        if part.kind == "image":
-            sizes[part.item_id] += part.size + PICTURE_BYTES
-    total = list(accumulate(sizes.values()))
-    return [one for index, one in enumerate(sizes) if index == 0 or total[index] <= BATCH_BYTES]
+        share[part.item_id] += (
+            (part.size + PICTURE_BYTES) / BATCH_BYTES
+            if part.kind == "image"
+            else part.size / BATCH_CODE_POINTS
+        )
+    total = list(accumulate(share.values()))
+    return [one for index, one in enumerate(share) if index == 0 or total[index] <= 1.0]
 
 
 def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:

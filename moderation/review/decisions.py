@@ -19,7 +19,7 @@ from moderation.domain.decisions import CaseDraft, DecidedBy, Outcome
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route, Routing
 from moderation.governance import audit
-from moderation.storage.database import among, insert_many
+from moderation.storage.database import after_commit, among, insert_many
 from moderation.storage.ids import new_id
 from moderation.storage.tables import Case, Decision, Item
 
@@ -64,15 +64,18 @@ def record(
         for item, outcome, decision in drafts
     ]
     audit.record(session, events, now)
-    for _, outcome, _ in drafts:
-        routing = outcome.routing
-        metrics.DECISIONS.labels(routing.route, routing.category or "none", DecidedBy.MACHINE).inc()
+    after_commit(session, lambda: _count([outcome.routing for _, outcome, _ in drafts]))
     return [
         Recorded(
             item.id, item.client, item.callback_id, decision, outcome.routing.route, outcome.routing.category
         )
         for item, outcome, decision in drafts
     ]
+
+
+def _count(routings: Sequence[Routing]) -> None:
+    for routing in routings:
+        metrics.DECISIONS.labels(routing.route, routing.category or "none", DecidedBy.MACHINE).inc()
 
 
 def unscreened(attempts: int) -> Outcome:

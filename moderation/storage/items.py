@@ -6,7 +6,7 @@ change it, whoever does not changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -119,12 +119,23 @@ def extend(session: Session, token: UUID, ids: Sequence[UUID], until: datetime) 
     )
 
 
-def release(session: Session, token: UUID, ids: Sequence[UUID], not_before: datetime) -> None:
-    """Give leased items back to the queue, not to be tried before `not_before`."""
+def release(
+    session: Session, token: UUID, ids: Sequence[UUID], not_before: datetime, *, uncounted: bool = False
+) -> None:
+    """Give leased items back to the queue, not to be tried before `not_before`.
+
+    With `uncounted` the attempt that was begun does not count: it failed for no fault of the items.
+    """
     session.execute(
         update(Item)
         .where(among(Item.id, ids), Item.lease_token == token)
-        .values(state=ItemState.RECEIVED, lease_token=None, lease_until=None, not_before=not_before)
+        .values(
+            state=ItemState.RECEIVED,
+            lease_token=None,
+            lease_until=None,
+            not_before=not_before,
+            attempts=func.greatest(Item.attempts - int(uncounted), 0),
+        )
         .execution_options(synchronize_session=False)
     )
 
@@ -168,19 +179,27 @@ def of_client(session: Session, client: str, identifier: UUID) -> Item | None:
     return session.scalar(select(Item).where(and_(Item.id == identifier, Item.client == client)))
 
 
+def lock_posts(session: Session, external_digests: Collection[bytes]) -> None:
+    """Let nobody else submit or delete a revision of these posts until the transaction ends.
+
+    Without it a revision being accepted would be invisible to the deletion of its post, and survive it.
+    """
+    keys = sorted({int.from_bytes(digest[:8], "big", signed=True) for digest in external_digests})
+    locks = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
+    session.execute(locks, {"keys": keys})
+
+
 def by_external(
     session: Session, client: str, external_digest: bytes, *, lock: bool = False
 ) -> Sequence[Item]:
     """Every revision of a post, newest first, deleted ones too; with `lock` until the transaction ends."""
-    query = (
-        select(Item)
-        .where(Item.client == client, Item.external_digest == external_digest)
-        .order_by(Item.id.desc())
-    )
-    # A row read before it was locked may be stale: a worker may have decided it meanwhile.
-    return session.scalars(
-        query.with_for_update().execution_options(populate_existing=True) if lock else query
-    ).all()
+    query = select(Item).where(Item.client == client, Item.external_digest == external_digest)
+    if lock:
+        # In the order in which workers lock a batch, or the two would wait for each other. A row read before
+        # it was locked may be stale: a worker may have decided it meanwhile.
+        locked = query.order_by(Item.id).with_for_update().execution_options(populate_existing=True)
+        return session.scalars(locked).all()[::-1]
+    return session.scalars(query.order_by(Item.id.desc())).all()
 
 
 def page(

@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import event, func, select, update
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from moderation import delivery
+from moderation import delivery, logs
 from moderation.domain.errors import Conflict, InvalidInput, NotFound
 from moderation.governance import outbox, webhooks
 from moderation.governance.outbox import Notice
@@ -326,8 +326,8 @@ def test_enqueue_fans_out_to_subscribers_or_to_the_callback_alone(service: Servi
     }
 
 
-@pytest.mark.parametrize(("endpoints", "statements"), [(0, 1), (2, 2)])
-def test_enqueue_costs_one_query_and_one_insert(service: Service, endpoints: int, statements: int) -> None:
+@pytest.mark.parametrize("endpoints", [0, 2])
+def test_enqueue_costs_one_query_and_one_copy(service: Service, endpoints: int) -> None:
     for number in range(endpoints):
         service.endpoint(f"200/{number}")
     seen: list[str] = []
@@ -340,7 +340,7 @@ def test_enqueue_costs_one_query_and_one_insert(service: Service, endpoints: int
     seen.clear()
     with transaction(service.databases.content) as session:
         outbox.enqueue(session, [Notice(CLIENT, uuid4(), "item.decided", {}) for _ in range(64)], NOW)
-    assert seen == ["SELECT", "INSERT"][:statements]
+    assert seen == ["SELECT"]
     assert len(service.rows()) == 65 * endpoints
 
 
@@ -828,6 +828,7 @@ def test_unforeseen_error_keeps_the_outcomes_of_the_others(
 def test_nothing_sent_or_secret_is_logged(
     service: Service, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    logs.configure("debug")
     caplog.set_level(logging.DEBUG)
     paths = ("200/token-7", "500/token-7", "410/token-7", "hang/token-7", "302/token-7")
     secrets = [service.endpoint(path, name="e_" + path[:3], events=["item.decided"]) for path in paths]

@@ -209,7 +209,7 @@ def test_a_post_that_expired_may_have_a_new_revision(client: TestClient, decided
     item = decided("allow")
     assert sweep(datetime.now(UTC) + 31 * DAY) == 1
     retry = client.post("/v1/items", json=post("post-1", text_part(), image_part()))
-    assert retry.status_code == 404, "its old request is answered with why it is gone"
+    assert retry.status_code == 410, "its old request is answered with why it is gone"
     revised = client.post("/v1/items", json=post(), headers={"Idempotency-Key": "revision-2"})
     assert revised.status_code == 202
     assert revised.json()["id"] != item["id"]

@@ -181,3 +181,14 @@ def test_every_answer_names_its_request(client: TestClient) -> None:
     ]
     found = {answer.headers["X-Request-Id"] for answer in answers}
     assert len(found) == len(answers)
+
+
+def test_a_text_too_long_to_be_read_whole_goes_to_people(
+    client: TestClient, settings: Settings, databases: Databases
+) -> None:
+    # Every character is a token of its own here, so that even 192 windows leave some of it unread.
+    item = client.post("/v1/items", json=post("post-1", support.text_part("。" * 40_000))).json()
+    support.drain(settings)
+    shown = client.get(item["status_url"]).json()
+    assert shown["status"] == "in_review"
+    assert any("only a part of it was looked at" in reason for reason in shown["reasons"])
