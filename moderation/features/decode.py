@@ -40,7 +40,7 @@ MEMORY_BYTES = 1_200_000_000
 """Address space. The dearest picture known, an animated transparent WebP at the pixel cap, takes 0.73 GB."""
 RECYCLED_AFTER = 2_000
 IN_FLIGHT = 2
-SIDE = 512
+SIDE = 768
 MAX_FRAMES = 8
 _MAX_ANSWER = MAX_FRAMES * SIDE * SIDE * 3 + 4096
 _CHILD = Path(__file__).with_name("decode_child.py")
@@ -55,7 +55,7 @@ class DecoderBroken(RuntimeError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One look at a picture: `rgb` is (height, width, 3), upright, read-only, no side over 512.
+    """One look at a picture: `rgb` is (height, width, 3), upright, read-only, no side over 768.
 
     `variant` is "raw" for the stored colours, transparency ignored, and "composited" for what people see
     on a white page; opaque frames have only the first. `index` counts an animation's frames from 0.

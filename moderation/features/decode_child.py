@@ -31,6 +31,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 SIDE = 512
+KEPT = 768
+"""A picture up to this size is left as it is: whoever scores it scales it anyway, and once is cheaper than twice."""
 FRAMES = 4
 # An animation's frames are built on each other, so reaching a late one costs all before it. The first two
 # caps are counts: the same file gives the same frames on any machine that isn't too slow for them.
@@ -61,7 +63,7 @@ TURNS = {
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 
 Sample = tuple[int, str, Image.Image]
-"""Index of the frame, variant, and an RGB image whose longest side is at most SIDE."""
+"""Index of the frame, variant, and an RGB image whose longest side is at most KEPT."""
 
 
 class TooManyPixels(Exception):
@@ -143,8 +145,8 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def shrunk(image: Image.Image) -> Image.Image:
-    """`image` itself if no side is over SIDE, else a smaller one; at least a pixel each way."""
-    if max(image.size) <= SIDE:
+    """`image` itself if no side is over KEPT, else one of SIDE at most; at least a pixel each way."""
+    if max(image.size) <= KEPT:
         return image.copy()
     scale = SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -41,7 +41,7 @@ from moderation.storage.vault import Vault
 
 # What a picture takes once it is decoded, at most, and what all those of a batch may.
 PICTURE_BYTES = MAX_FRAMES * SIDE * SIDE * 3
-BATCH_BYTES = 600_000_000
+BATCH_BYTES = 900_000_000
 BATCH_CODE_POINTS = 400_000
 
 
