@@ -32,7 +32,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 SIDE = 512
 KEPT = 768
-"""A picture up to this size is left as it is: whoever scores it scales it anyway, and once is cheaper than twice."""
+"""Up to this size a picture is left as it is: whoever scores it scales it anyway, and once is cheaper."""
 FRAMES = 4
 # An animation's frames are built on each other, so reaching a late one costs all before it. The first two
 # caps are counts: the same file gives the same frames on any machine that isn't too slow for them.
