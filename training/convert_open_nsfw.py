@@ -19,6 +19,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import math
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -228,7 +229,9 @@ def licences(folder: Path) -> tuple[str, ...]:
     }
     for target, name in sources.items():
         (path,) = [file for file in files if file.name == name and "licenses" in file.parts]
-        (folder / target).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+        # The attributions stay word for word; addresses of the places a package was had from are not among them.
+        said = re.sub(r"\s*\(https://[^)]*\)", "", path.read_text(encoding="utf-8"))
+        (folder / target).write_text(said, encoding="utf-8")
     return tuple(sources)
 
 
