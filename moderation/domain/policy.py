@@ -6,16 +6,16 @@ certificate has been earned, between which calibrated probabilities a machine ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
-from moderation.domain.errors import Fault, PolicyInvalid
+from moderation.domain.documents import Reader
+from moderation.domain.errors import PolicyInvalid
 from moderation.domain.retention import Clock, Retention, RetentionClass
+from moderation.domain.reviewing import Clause, ReviewRules, read_clauses, read_review
 from moderation.domain.signals import Category
-
-T = TypeVar("T")
 
 
 class Fail(StrEnum):
@@ -56,6 +56,7 @@ class CategoryRule:
     eu_category: str
     retention: str | None = None
     deadline_hours: float | None = None
+    opinions: int = 1
     promise: Promise = field(default_factory=Promise)
 
 
@@ -69,6 +70,19 @@ class Policy:
     detectors: Mapping[str, Fail]
     retention: Retention
     deadline_hours: float
+    review: ReviewRules = field(default_factory=ReviewRules)
+    clauses: Mapping[str, Clause] = field(default_factory=dict)
+
+    def clauses_of(self, category: str) -> tuple[Clause, ...]:
+        """The clauses under `category`, never none: a category that names none is a clause of its own."""
+        named = tuple(clause for clause in self.clauses.values() if clause.category == category)
+        return named or (Clause(category, category, category.replace("_", " ")),)
+
+    def clause(self, identifier: str) -> Clause | None:
+        """The clause of that id, a category's own one included."""
+        if identifier in self.clauses:
+            return self.clauses[identifier]
+        return self.clauses_of(identifier)[0] if identifier in self.categories else None
 
     def fail_mode(self, detector: str) -> Fail:
         """What a failure of `detector` means; one the policy does not name goes to people."""
@@ -81,79 +95,22 @@ def parse_policy(data: object, version: int) -> Policy:
     Raises:
         PolicyInvalid: with every fault found, each with the path of its key.
     """
-    reader = _Reader()
-    root = reader.mapping(data, (), {"name", "deadline_hours", "retention", "detectors", "categories"})
+    reader = Reader()
+    known = {"name", "deadline_hours", "retention", "detectors", "categories", "review", "clauses"}
+    root = reader.mapping(data, (), known)
     name = reader.value(root, (), "name", str)
     hours = reader.number(root, (), "deadline_hours", 0.1, 8760)
     retention = _retention(reader, root.get("retention"))
     detectors = _detectors(reader, root.get("detectors", {}))
     categories = _categories(reader, root.get("categories"), _class_names(root.get("retention")))
+    review = read_review(reader, root.get("review", {}))
+    clauses = read_clauses(reader, root.get("clauses", {}), {str(category) for category in Category})
     if reader.faults or retention is None:
         raise PolicyInvalid(reader.faults)
-    return Policy(name, version, categories, detectors, retention, hours)
+    return Policy(name, version, categories, detectors, retention, hours, review, clauses)
 
 
-class _Reader:
-    """Reads typed values out of plain data and collects faults instead of stopping at the first."""
-
-    def __init__(self) -> None:
-        self.faults: list[Fault] = []
-
-    def fault(self, path: tuple[str, ...], message: str) -> None:
-        self.faults.append(Fault(path, message))
-
-    def mapping(self, data: object, path: tuple[str, ...], known: set[str] | None) -> dict[str, Any]:
-        if not isinstance(data, dict):
-            self.fault(path, "must be a mapping of keys to values")
-            return {}
-        for key in data:
-            if known is not None and key not in known:
-                self.fault(
-                    (*path, str(key)), f"is not known here; expected one of {', '.join(sorted(known))}"
-                )
-        return {str(key): value for key, value in data.items()}
-
-    def value(self, data: Mapping[str, Any], path: tuple[str, ...], key: str, kind: type[T]) -> T:
-        found = data.get(key)
-        if isinstance(found, kind) and not (kind is int and isinstance(found, bool)):
-            return found
-        said = "is missing" if found is None else f"must be a {kind.__name__}"
-        self.fault((*path, key) if found is not None else path or (key,), f"{key} {said}")
-        return kind()
-
-    def number(
-        self, data: Mapping[str, Any], path: tuple[str, ...], key: str, low: float, high: float
-    ) -> float:
-        found = data.get(key)
-        if found is None:
-            self.fault(path or (key,), f"{key} is missing")
-        elif isinstance(found, bool) or not isinstance(found, int | float):
-            self.fault((*path, key), f"{key} must be a number")
-        elif not low <= found <= high:
-            self.fault((*path, key), f"{key} must lie between {low:g} and {high:g}, not {found}")
-        else:
-            return float(found)
-        return low
-
-    def whole(self, data: Mapping[str, Any], path: tuple[str, ...], key: str, low: int, high: int) -> int:
-        found = self.number(data, path, key, low, high)
-        if found != int(found):
-            self.fault((*path, key), f"{key} must be a whole number from {low} to {high}, not {found}")
-        return int(found)
-
-    def optional(self, data: Mapping[str, Any], key: str, read: Callable[[], T]) -> T | None:
-        return read() if data.get(key) is not None else None
-
-    def choice(self, data: Mapping[str, Any], path: tuple[str, ...], key: str, allowed: set[str]) -> str:
-        found = data.get(key)
-        if isinstance(found, str) and found in allowed:
-            return found
-        where = (*path, key) if key in data else path
-        self.fault(where, f"{key} must be one of {', '.join(sorted(allowed))}, not {found!r}")
-        return ""
-
-
-def _retention(reader: _Reader, data: object) -> Retention | None:
+def _retention(reader: Reader, data: object) -> Retention | None:
     path: tuple[str, ...] = ("retention",)
     stages = ("received", "review", "allow", "limit", "remove")
     root = reader.mapping(data, path, {"classes", *stages})
@@ -165,7 +122,7 @@ def _retention(reader: _Reader, data: object) -> Retention | None:
     return None if reader.faults else Retention(classes, *chosen)
 
 
-def _retention_class(reader: _Reader, name: str, data: object) -> RetentionClass:
+def _retention_class(reader: Reader, name: str, data: object) -> RetentionClass:
     path = ("retention", "classes", name)
     root = reader.mapping(data, path, {"from", "days", "floor_days", "basis"})
     clock = reader.choice(root, path, "from", {str(clock) for clock in Clock})
@@ -185,7 +142,7 @@ def _class_names(retention: object) -> set[str]:
     return {str(name) for name in classes} if isinstance(classes, dict) else set()
 
 
-def _detectors(reader: _Reader, data: object) -> dict[str, Fail]:
+def _detectors(reader: Reader, data: object) -> dict[str, Fail]:
     result = {}
     for name, value in reader.mapping(data, ("detectors",), None).items():
         root = reader.mapping(value, ("detectors", name), {"fail"})
@@ -194,7 +151,7 @@ def _detectors(reader: _Reader, data: object) -> dict[str, Fail]:
     return result
 
 
-def _categories(reader: _Reader, data: object, classes: set[str]) -> dict[str, CategoryRule]:
+def _categories(reader: Reader, data: object, classes: set[str]) -> dict[str, CategoryRule]:
     required = {str(category) for category in Category}
     given = reader.mapping(data, ("categories",), required)
     for name in sorted(required - set(given)):
@@ -206,10 +163,10 @@ def _categories(reader: _Reader, data: object, classes: set[str]) -> dict[str, C
     }
 
 
-def _category(reader: _Reader, name: str, data: object, classes: set[str]) -> CategoryRule:
+def _category(reader: Reader, name: str, data: object, classes: set[str]) -> CategoryRule:
     path = ("categories", name)
-    known = {"severity", "until_certified", "eu_category", "retention", "deadline_hours", "remove", "allow"}
-    root = reader.mapping(data, path, known)
+    known = {"severity", "until_certified", "eu_category", "retention", "deadline_hours", "opinions"}
+    root = reader.mapping(data, path, known | {"remove", "allow"})
     eu_category = reader.value(root, path, "eu_category", str)
     if eu_category and not eu_category.startswith("STATEMENT_CATEGORY_"):
         reader.fault((*path, "eu_category"), "eu_category must be a statement category of the EU database")
@@ -223,6 +180,7 @@ def _category(reader: _Reader, name: str, data: object, classes: set[str]) -> Ca
         deadline_hours=reader.optional(
             root, "deadline_hours", lambda: reader.number(root, path, "deadline_hours", 0.1, 8760)
         ),
+        opinions=reader.optional(root, "opinions", lambda: reader.whole(root, path, "opinions", 1, 2)) or 1,
         promise=Promise(
             wrong_at_most=_promise(reader, root, path, "remove", "wrong_at_most"),
             missed_at_most=_promise(reader, root, path, "allow", "missed_at_most"),
@@ -230,7 +188,7 @@ def _category(reader: _Reader, name: str, data: object, classes: set[str]) -> Ca
     )
 
 
-def _bands(reader: _Reader, path: tuple[str, ...], data: object) -> Bands:
+def _bands(reader: Reader, path: tuple[str, ...], data: object) -> Bands:
     root = reader.mapping(data, path, {"allow_below", "limit_from", "remove_from"})
     allow = reader.number(root, path, "allow_below", 0, 1)
     remove = reader.number(root, path, "remove_from", 0, 1)
@@ -241,7 +199,7 @@ def _bands(reader: _Reader, path: tuple[str, ...], data: object) -> Bands:
 
 
 def _promise(
-    reader: _Reader, root: Mapping[str, Any], path: tuple[str, ...], side: str, key: str
+    reader: Reader, root: Mapping[str, Any], path: tuple[str, ...], side: str, key: str
 ) -> float | None:
     if root.get(side) is None:
         return None

@@ -21,6 +21,7 @@ class RecordClass(StrEnum):
     AUDIT = "audit"  # five years
     DELIVERY = "delivery"  # ids on their way out, 30 days after delivery
     IDEMPOTENCY = "idempotency"  # keyed digests, 30 days
+    REPORTER = "reporter"  # a keyed digest and two counts, a year after the last report
     BANK = "bank"  # until the entry is withdrawn or expires
     ACCOUNT = "account"  # while the account exists
     CONFIGURATION = "configuration"  # kept: the service's own set-up

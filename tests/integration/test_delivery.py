@@ -853,7 +853,7 @@ def test_rows_fill_every_column(service: Service) -> None:
         assert session.scalar(select(func.count()).select_from(Outbox).where(Outbox.state == "pending")) == 1
     row = service.row()
     empty = {column.name for column in Outbox.__table__.columns if getattr(row, column.name) is None}
-    assert empty == {"lease_token", "lease_until", "last_status", "last_error", "delivered_at"}
+    assert empty == {"undo_id", "lease_token", "lease_until", "last_status", "last_error", "delivered_at"}
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:

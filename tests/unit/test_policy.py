@@ -170,9 +170,9 @@ def test_any_data_makes_a_policy_or_a_refusal(place: tuple[str, ...], junk: Any)
 
 def test_a_fault_has_its_line() -> None:
     document = default_document()
-    line = next(number for number, text in enumerate(document.splitlines(), 1) if "severity: 4" in text)
+    line = next(number for number, text in enumerate(document.splitlines(), 1) if text == "    severity: 4")
     with pytest.raises(PolicyInvalid) as caught:
-        read(document.replace("severity: 4", "severity: 44", 1), 1)
+        read(document.replace("\n    severity: 4\n", "\n    severity: 44\n", 1), 1)
     assert [fault.line for fault in caught.value.faults] == [line]
     assert str(caught.value).startswith(f"line {line}: categories.hate.severity")
 

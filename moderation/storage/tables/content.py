@@ -1,0 +1,156 @@
+"""What is posted and what screening found in it.
+
+`items`, `parts` and `signals` are partitioned by month over ranges of UUIDv7 (`partitions.py`), so that
+expiry is mostly dropping a partition. They carry no foreign keys among themselves: a partition that others
+point to could not be dropped, and decisions outlive the items they are about.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Index,
+    Integer,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped
+
+from moderation.domain.retention import RecordClass
+from moderation.storage.columns import Ciphertext, Digest, Pii, columns
+from moderation.storage.tables.base import Base, Moment
+
+# Items that are due, never tried and tried before: the same words as in the claims, so that each has its index.
+FRESH = "state = 'received' AND attempts = 0"
+RETRIED = "state = 'received' AND attempts > 0"
+
+_author = columns(RecordClass.AUTHOR, "id")
+_item = columns(RecordClass.ITEM, "author_id")
+_part = columns(RecordClass.ITEM, "item_id>items.author_id")
+_idempotency = columns(RecordClass.IDEMPOTENCY, "item_id>items.author_id")
+
+
+class Author(Base):
+    """An account of the content service; its reference is readable only with its key."""
+
+    __tablename__ = "authors"
+    __table_args__ = (UniqueConstraint("client", "reference_digest"),)
+
+    id: Mapped[UUID] = _author(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
+    client: Mapped[str] = _author(Text)
+    reference_digest: Mapped[bytes] = _author(Digest, pii=Pii.DIGEST)
+    reference: Mapped[bytes] = _author(Ciphertext, pii=Pii.CONTENT)
+    created_at: Mapped[datetime] = _author(Moment)
+
+
+class Item(Base):
+    """One posted piece of content, from receipt to destruction."""
+
+    __tablename__ = "items"
+    __table_args__ = (
+        Index("ix_items_due", "lane", "not_before", "id", postgresql_where=text(FRESH)),
+        Index("ix_items_retry", "lane", "not_before", "id", postgresql_where=text(RETRIED)),
+        Index("ix_items_leased", "lease_until", postgresql_where=text("state = 'leased'")),
+        Index("ix_items_external", "client", "external_digest"),
+        Index("ix_items_expires_at", "expires_at", postgresql_where=text("destroyed_at IS NULL")),
+        Index("ix_items_author_id", "author_id"),
+        Index("ix_items_listing", "client", "state", "id"),
+        CheckConstraint("state IN ('received','leased','done','dead','deleted')", name="state"),
+        CheckConstraint("(state = 'leased') = (lease_token IS NOT NULL)", name="lease"),
+        {"postgresql_partition_by": "RANGE (id)"},
+    )
+
+    id: Mapped[UUID] = _item(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
+    client: Mapped[str] = _item(Text)
+    author_id: Mapped[UUID] = _item(Uuid, pii=Pii.PSEUDONYM)
+    external_digest: Mapped[bytes] = _item(Digest, pii=Pii.DIGEST)
+    details: Mapped[bytes | None] = _item(Ciphertext, pii=Pii.CONTENT)
+    kind: Mapped[str] = _item(Text)
+    language: Mapped[str | None] = _item(Text)
+    reach: Mapped[int | None] = _item(BigInteger)
+    posted_at: Mapped[datetime] = _item(Moment)
+    received_at: Mapped[datetime] = _item(Moment)
+    callback_id: Mapped[UUID | None] = _item(Uuid)
+    lane: Mapped[str] = _item(Text)
+    state: Mapped[str] = _item(Text)
+    attempts: Mapped[int] = _item(SmallInteger)
+    not_before: Mapped[datetime] = _item(Moment)
+    lease_token: Mapped[UUID | None] = _item(Uuid)
+    lease_until: Mapped[datetime | None] = _item(Moment)
+    retention_class: Mapped[str] = _item(Text)
+    decided_at: Mapped[datetime | None] = _item(Moment)
+    expires_at: Mapped[datetime] = _item(Moment)
+    deleted_at: Mapped[datetime | None] = _item(Moment)
+    deleted_because: Mapped[str | None] = _item(Text)
+    destroyed_at: Mapped[datetime | None] = _item(Moment)
+
+
+class Part(Base):
+    """A text (encrypted in the row) or a picture (encrypted in the blob store) of an item."""
+
+    __tablename__ = "parts"
+    __table_args__ = (
+        CheckConstraint("kind IN ('text','image')", name="kind"),
+        {"postgresql_partition_by": "RANGE (item_id)"},
+    )
+
+    item_id: Mapped[UUID] = _part(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
+    position: Mapped[int] = _part(SmallInteger, primary_key=True)
+    name: Mapped[str] = _part(Text)
+    kind: Mapped[str] = _part(Text)
+    media_type: Mapped[str] = _part(Text)
+    size: Mapped[int] = _part(Integer)
+    content: Mapped[bytes | None] = _part(Ciphertext, pii=Pii.CONTENT)
+    blob: Mapped[str | None] = _part(Text)
+
+
+class SignalRow(Base):
+    """What one detector found in one part: every score it gave, in one row."""
+
+    __tablename__ = "signals"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (item_id)"},)
+
+    item_id: Mapped[UUID] = _part(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
+    part: Mapped[str] = _part(Text, primary_key=True)
+    detector: Mapped[str] = _part(Text, primary_key=True)
+    version: Mapped[str] = _part(Text)
+    status: Mapped[str] = _part(Text)
+    scores: Mapped[dict[str, float]] = _part(JSONB)
+    evidence: Mapped[dict[str, Any]] = _part(JSONB)
+
+
+class Sketch(Base):
+    """One band of a part's near-duplicate sketch: parts that share a band are compared with each other.
+
+    The key is keyed by the vault, so that a band says nothing of the text to whoever holds the database alone.
+    """
+
+    __tablename__ = "sketches"
+    __table_args__ = (Index("ix_sketches_key", "key"),)
+
+    item_id: Mapped[UUID] = _part(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
+    part: Mapped[str] = _part(Text, primary_key=True)
+    band: Mapped[int] = _part(SmallInteger, primary_key=True)
+    key: Mapped[bytes] = _part(Digest, pii=Pii.DIGEST)
+
+
+class IdempotencyKey(Base):
+    """What a client's key was first used for; unlike `items`, unique over all months."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_expires_at", "expires_at"),)
+
+    client: Mapped[str] = _idempotency(Text, primary_key=True)
+    key_digest: Mapped[bytes] = _idempotency(Digest, primary_key=True, pii=Pii.DIGEST)
+    body_digest: Mapped[bytes] = _idempotency(Digest, pii=Pii.DIGEST)
+    item_id: Mapped[UUID] = _idempotency(Uuid, pii=Pii.PSEUDONYM)
+    expires_at: Mapped[datetime] = _idempotency(Moment)

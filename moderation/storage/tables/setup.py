@@ -1,0 +1,179 @@
+"""The service's own set-up: clients' keys and endpoints, what is sent to them, policies, models, banks, the log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped
+
+from moderation.domain.retention import RecordClass
+from moderation.storage.columns import Ciphertext, Digest, Pii, columns
+from moderation.storage.tables.base import Base, Moment
+
+_outbox = columns(RecordClass.DELIVERY, "item_id>items.author_id")
+_audit = columns(RecordClass.AUDIT, "subject_id>items.author_id")
+_bank = columns(RecordClass.BANK, None)
+_account = columns(RecordClass.ACCOUNT, None)
+_setup = columns(RecordClass.CONFIGURATION, None)
+
+
+class Outbox(Base):
+    """A webhook on its way to one endpoint. Its id is the `webhook-id` of every attempt."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index("ix_outbox_due", "endpoint_id", "not_before", postgresql_where=text("state = 'pending'")),
+        Index("ix_outbox_leased", "lease_until", postgresql_where=text("state = 'leased'")),
+        Index("ix_outbox_dead", "client", "id", postgresql_where=text("state = 'dead'")),
+        Index("ix_outbox_undo_id", "undo_id", postgresql_where=text("undo_id IS NOT NULL")),
+        CheckConstraint("state IN ('pending','leased','delivered','dead')", name="state"),
+    )
+
+    id: Mapped[UUID] = _outbox(Uuid, primary_key=True)
+    client: Mapped[str] = _outbox(Text)
+    endpoint_id: Mapped[UUID] = _outbox(Uuid, ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
+    item_id: Mapped[UUID] = _outbox(Uuid, pii=Pii.PSEUDONYM)
+    event: Mapped[str] = _outbox(Text)
+    payload: Mapped[dict[str, Any]] = _outbox(JSONB)
+    created_at: Mapped[datetime] = _outbox(Moment)
+    state: Mapped[str] = _outbox(Text)
+    attempts: Mapped[int] = _outbox(SmallInteger)
+    not_before: Mapped[datetime] = _outbox(Moment)
+    undo_id: Mapped[UUID | None] = _outbox(Uuid)  # of the act that it tells of, until that can't be undone
+    lease_token: Mapped[UUID | None] = _outbox(Uuid)
+    lease_until: Mapped[datetime | None] = _outbox(Moment)
+    last_status: Mapped[int | None] = _outbox(Integer)
+    last_error: Mapped[str | None] = _outbox(Text)
+    delivered_at: Mapped[datetime | None] = _outbox(Moment)
+
+
+class AuditEvent(Base):
+    """What happened, by whom, to what: ids and words, never content. A trigger refuses any change."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index("ix_audit_events_subject_id", "subject_id"),)
+
+    id: Mapped[UUID] = _audit(Uuid, primary_key=True)
+    at: Mapped[datetime] = _audit(Moment)
+    actor: Mapped[str] = _audit(Text)
+    action: Mapped[str] = _audit(Text)
+    subject: Mapped[str] = _audit(Text)
+    subject_id: Mapped[str] = _audit(Text, pii=Pii.PSEUDONYM)
+    details: Mapped[dict[str, Any]] = _audit(JSONB)
+
+
+class ApiKey(Base):
+    """A content service's key: `mk_<id>_<secret>`, the secret kept as an HMAC only."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = _account(Text, primary_key=True)
+    client: Mapped[str] = _account(Text)
+    secret_digest: Mapped[bytes] = _account(Digest, pii=Pii.DIGEST)
+    scopes: Mapped[list[str]] = _account(ARRAY(Text))
+    created_at: Mapped[datetime] = _account(Moment)
+    revoked_at: Mapped[datetime | None] = _account(Moment)
+
+
+class WebhookEndpoint(Base):
+    """Where a client wants to be told; the signing secret is encrypted under a service key."""
+
+    __tablename__ = "webhook_endpoints"
+    __table_args__ = (UniqueConstraint("client", "name"),)
+
+    id: Mapped[UUID] = _account(Uuid, primary_key=True)
+    client: Mapped[str] = _account(Text)
+    name: Mapped[str] = _account(Text)
+    url: Mapped[str] = _account(Text)
+    events: Mapped[list[str]] = _account(ARRAY(Text))
+    secret: Mapped[bytes] = _account(Ciphertext, pii=Pii.CONTENT)
+    created_at: Mapped[datetime] = _account(Moment)
+    disabled_at: Mapped[datetime | None] = _account(Moment)
+    disabled_because: Mapped[str | None] = _account(Text)
+
+
+class PolicyRow(Base):
+    """A published policy; a trigger refuses any change."""
+
+    __tablename__ = "policies"
+
+    version: Mapped[int] = _setup(Integer, primary_key=True, autoincrement=False)
+    sha256: Mapped[str] = _setup(Text, unique=True)
+    document: Mapped[str] = _setup(Text)
+    published_at: Mapped[datetime] = _setup(Moment)
+    published_by: Mapped[str] = _setup(Text)
+
+
+class ModelRow(Base):
+    """A model version known to this installation."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = _setup(Text, primary_key=True)
+    version: Mapped[str] = _setup(Text, primary_key=True)
+    kind: Mapped[str] = _setup(Text)
+    manifest_sha256: Mapped[str] = _setup(Text)
+    folder: Mapped[str] = _setup(Text)
+    added_at: Mapped[datetime] = _setup(Moment)
+
+
+class ModelAlias(Base):
+    """Which version serves: the alias `champion` of each name."""
+
+    __tablename__ = "model_aliases"
+
+    name: Mapped[str] = _setup(Text, primary_key=True)
+    alias: Mapped[str] = _setup(Text, primary_key=True)
+    version: Mapped[str] = _setup(Text)
+    set_at: Mapped[datetime] = _setup(Moment)
+
+
+class Bank(Base):
+    """A named list of known content: what an exact match with one of its entries means."""
+
+    __tablename__ = "banks"
+    __table_args__ = (
+        CheckConstraint("kind IN ('image','text')", name="kind"),
+        CheckConstraint("action IN ('remove','limit','review','label')", name="action"),
+    )
+
+    id: Mapped[UUID] = _bank(Uuid, primary_key=True)
+    name: Mapped[str] = _bank(Text, unique=True)
+    kind: Mapped[str] = _bank(Text)
+    category: Mapped[str] = _bank(Text)
+    action: Mapped[str] = _bank(Text)
+    allow: Mapped[bool] = _bank(Boolean)
+    enabled: Mapped[bool] = _bank(Boolean)
+    created_at: Mapped[datetime] = _bank(Moment)
+
+
+class BankEntry(Base):
+    """One known text or picture, by digest: who added it and whether somebody verified it."""
+
+    __tablename__ = "bank_entries"
+    __table_args__ = (UniqueConstraint("bank_id", "digest"), Index("ix_bank_entries_digest", "digest"))
+
+    id: Mapped[UUID] = _bank(Uuid, primary_key=True)
+    bank_id: Mapped[UUID] = _bank(Uuid, ForeignKey("banks.id", ondelete="CASCADE"))
+    digest: Mapped[bytes] = _bank(Digest, pii=Pii.DIGEST)
+    verified: Mapped[bool] = _bank(Boolean)
+    note: Mapped[str] = _bank(Text)
+    added_by: Mapped[str] = _bank(Text)
+    added_at: Mapped[datetime] = _bank(Moment)
+    expires_at: Mapped[datetime | None] = _bank(Moment)
