@@ -13,8 +13,12 @@ from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import openapi, problems, services
-from api.routes import health, items, webhooks
+from api import bodies, openapi, problems, services
+from api.console import security, templating
+from api.console.routes import account, cases, login, media, pages, provider, queue, static
+from api.console.routes import people as people_pages
+from api.console.routes import settings as settings_pages
+from api.routes import appeals, decisions, health, items, quality, reports, review, sessions, webhooks
 from moderation import logs
 from moderation.settings import Settings, from_environment
 
@@ -40,9 +44,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services.build(settings)
-    problems.install(app)
-    for router in (items.router, webhooks.router, webhooks.dead_letters, health.router):
+    app.state.renditions = media.Renditions()
+    problems.install(app, templating.problem_page)
+    for router in (
+        items.router, reports.router, decisions.router, appeals.router,
+        review.router, quality.router, webhooks.router, webhooks.dead_letters, sessions.router, health.router,
+    ):  # fmt: skip
         app.include_router(router)
+    for router in (
+        static.router, login.router, provider.router, account.router, people_pages.router, people_pages.keys,
+    ):  # fmt: skip
+        app.include_router(router)
+    for router in (cases.router, queue.router, media.router, settings_pages.router):
+        app.include_router(router)
+    for router in pages.ROUTERS:
+        app.include_router(router)
+    app.add_middleware(bodies.BodyCap, limits=settings.limits)
+    app.add_middleware(security.SecurityHeaders)
     app.add_middleware(_RequestIds)
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
     return app
@@ -58,6 +76,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         listener.cancel()
         with suppress(asyncio.CancelledError):
             await listener
+        app.state.renditions.close()
         held.databases.dispose()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, NoReturn, TypeVar
@@ -11,8 +12,10 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.schemas import BatchIn, ImagePartIn, ItemIn, TextPartIn
 from moderation.domain import content
@@ -22,10 +25,43 @@ from moderation.features.decode import inspect
 from moderation.settings import Limits
 
 SMALL_BODY = 65_536
+# What a form of the console, or the JSON of anything but items, may have.
+FORM_BYTES = 1_048_576
+OWN_CAP = {"/v1/items", "/v1/items/batch"}
+_UPLOAD = re.compile(r"/console/banks/[^/]+/entries")
 T = TypeVar("T")
 
 _item = TypeAdapter(ItemIn)
 _batch = TypeAdapter(BatchIn)
+
+
+class BodyCap:
+    """Stops reading a body that is larger than its route needs, whoever sends it and whatever it claims to be.
+
+    Plain ASGI, as forms and JSON are read before anybody knows who calls.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self._app, self._limits = app, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OWN_CAP:
+            await self._app(scope, receive, send)
+            return
+        most = self._limits.body_bytes if _UPLOAD.fullmatch(scope["path"]) else FORM_BYTES
+        length = Headers(scope=scope).get("content-length", "")
+        seen, said = 0, int(length) if length.isdecimal() and len(length) < 19 else 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if max(seen, said) > most:
+                # The framework's own class: it lets no other through while it reads a body.
+                raise HTTPException(413, f"This has more than {most:,} bytes, which is the most; send less.")
+            return message
+
+        await self._app(scope, counted, send)
 
 
 async def item(request: Request, limits: Limits) -> tuple[ItemIn, Mapping[str, bytes]]:

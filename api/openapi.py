@@ -55,11 +55,75 @@ CONFLICT = problems.document(
     409, "idempotency_conflict", "This key was used for another body; send an Idempotency-Key of its own."
 )
 
+DECISION = {
+    "id": "0192f0c1-8101-7a55-8f0e-2b6c4d5e6f70",
+    "item_id": OUTCOME["id"],
+    "author": "acct-77",
+    "verdict": "limit",
+    "category": "harassment",
+    "clause": "H1",
+    "reason": "It insults a person.",
+    "restrictions": ["demote", "no_interaction"],
+    "measures": [
+        {"measure": "strike", "effective_at": "2026-11-22T10:02:13Z", "until": "2027-02-20T10:02:03Z"}
+    ],
+    "decided_by": "person",
+    "decided_at": "2026-11-22T10:02:03Z",
+    "effective_at": "2026-11-22T10:02:13Z",
+    "policy_version": 1,
+    "informed_at": "2026-11-22T10:03:00Z",
+    "appeal_until": "2027-05-24T10:03:00Z",
+}
+APPEAL = {
+    "id": "0192f0d3-10c2-7b1e-9a51-7a0e2f6b9c44",
+    "decision_id": DECISION["id"],
+    "item_id": OUTCOME["id"],
+    "by": "author",
+    "state": "open",
+    "lodged_at": "2026-11-22T11:00:00Z",
+    "deadline": "2026-11-29T11:00:00Z",
+}
+REPORT = {
+    "id": "0192f0c9-4a11-7e02-8d34-0c9d1e2f3a4b",
+    "item_id": OUTCOME["id"],
+    "category": "harassment",
+    "reported_at": "2026-11-22T09:58:00Z",
+}
+EXAMPLES: dict[tuple[str, str, str], dict[str, Any]] = {
+    ("/v1/items/{item_id}/reports", "post", "202"): REPORT,
+    ("/v1/decisions/{decision_id}", "get", "200"): DECISION,
+    ("/v1/decisions/{decision_id}/appeals", "post", "201"): APPEAL,
+    ("/v1/decisions/{decision_id}/appeals", "post", "200"): APPEAL,
+    ("/v1/appeals/{appeal_id}", "get", "200"): APPEAL
+    | {
+        "state": "reversed",
+        "outcome_id": "0192f0e7-22d4-7c3f-8b62-8b1f3a7c0d55",
+        "verdict": "allow",
+        "closed_at": "2026-11-23T08:15:00Z",
+    },
+}
+
 # Beyond what every operation with a key may answer (401, 403, 429, 503) and what its parameters imply.
 REFUSALS: dict[tuple[str, str], tuple[int, ...]] = {
     ("/v1/items", "post"): (400, 409, 410, 413, 415, 422),
     ("/v1/items/batch", "post"): (400, 413, 415, 422),
     ("/v1/webhook-endpoints", "post"): (409, 422),
+    ("/v1/items/{item_id}/reports", "post"): (410, 422),
+    ("/v1/decisions/{decision_id}/appeals", "post"): (409, 410, 422),
+    ("/v1/sessions", "post"): (401, 422, 429),
+    ("/v1/review/cases/{case_id}/claim", "post"): (409,),
+    ("/v1/review/cases/{case_id}/heartbeat", "post"): (409,),
+    ("/v1/review/cases/{case_id}/escalate", "post"): (409, 410),
+    ("/v1/review/cases/{case_id}/hand-over", "post"): (409, 410),
+    ("/v1/review/cases/{case_id}/notes", "post"): (410,),
+    ("/v1/review/cases/{case_id}/opinions", "post"): (409, 410),
+    ("/v1/review/cases/{case_id}/cluster-decision", "post"): (409, 410),
+    ("/v1/review/undo/{undo_id}", "post"): (409,),
+    ("/v1/review/decisions/{decision_id}/reverse", "post"): (409, 410),
+    ("/v1/review/filters", "post"): (409,),
+    ("/v1/review/golden/{item_id}", "put"): (409, 410),
+    ("/v1/review/opinions/{opinion_id}/contest", "post"): (409, 410),
+    ("/v1/review/contests/{opinion_id}", "post"): (409,),
 }
 KEYED = (401, 403, 429, 503)
 
@@ -72,6 +136,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
         )
         _add_schemas(document["components"]["schemas"])
         _describe_bodies(document["paths"])
+        for (path, method, code), example in EXAMPLES.items():
+            answer = document["paths"][path][method]["responses"][code]
+            answer["content"]["application/json"]["example"] = example
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 _describe_answers(path, method, operation)
@@ -135,7 +202,7 @@ def _describe_answers(path: str, method: str, operation: dict[str, Any]) -> None
     codes = set(REFUSALS.get((path, method), ()))
     if "security" in operation:
         codes |= set(KEYED)
-    if operation.get("parameters"):
+    if operation.get("parameters") or "requestBody" in operation:
         codes.add(422)
     if "{" in path:
         codes.add(404)

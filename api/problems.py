@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -11,7 +11,7 @@ import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -27,6 +27,7 @@ STATUS: Mapping[type[errors.Refusal], int] = {
     errors.PolicyInvalid: 422,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
+    errors.StepUpRequired: 403,
     errors.NotFound: 404,
     errors.Gone: 410,
     errors.Conflict: 409,
@@ -117,8 +118,12 @@ def respond(body: dict[str, Any], headers: Mapping[str, str] | None = None) -> J
     return JSONResponse(body, status_code=body["status"], media_type=MEDIA_TYPE, headers=headers)
 
 
-def install(app: FastAPI) -> None:
-    """Have every exception leave the application as a problem document."""
+Page = Callable[[Request, Mapping[str, Any], Mapping[str, str]], Response]
+
+
+def install(app: FastAPI, page: Page | None = None) -> None:
+    """Have every exception leave the application as a problem document, or under /console as a `page`."""
+    app.state.problem_page = page
     handlers: list[tuple[type[Exception], Any]] = [
         (errors.Refusal, _refusal),
         (RequestValidationError, _invalid),
@@ -133,44 +138,54 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
-def _refusal(_: Request, error: errors.Refusal) -> JSONResponse:
+def _answer(request: Request, body: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    page: Page | None = request.app.state.problem_page
+    if page and request.url.path.startswith("/console"):
+        return page(request, body, headers or {})
+    return respond(body, headers)
+
+
+def _refusal(request: Request, error: errors.Refusal) -> Response:
     headers = {}
     if isinstance(error, errors.Busy):
         headers["Retry-After"] = str(max(1, ceil(error.retry_after)))
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    return respond(of_refusal(error), headers)
+    return _answer(request, of_refusal(error), headers)
 
 
-def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    return respond(of_validation(error.errors()))
+def _invalid(request: Request, error: RequestValidationError) -> Response:
+    return _answer(request, of_validation(error.errors()))
 
 
-def _http(_: Request, error: HTTPException) -> JSONResponse:
+def _http(request: Request, error: HTTPException) -> Response:
     code = TITLES.get(error.status_code, "Error").lower().replace(" ", "_")
     detail = SENTENCES.get(error.status_code, f"{str(error.detail).rstrip('.')}.")
-    return respond(document(error.status_code, code, detail), error.headers)
+    return _answer(request, document(error.status_code, code, detail), error.headers)
 
 
-def _hung_up(_: Request, _error: ClientDisconnect) -> JSONResponse:
+def _hung_up(request: Request, _error: ClientDisconnect) -> Response:
     # Nobody reads this answer; without it a caller that hangs up would look like a fault of ours.
-    return respond(document(400, "malformed_request", "The body ended early; send all of it."))
+    return _answer(request, document(400, "malformed_request", "The body ended early; send all of it."))
 
 
-def _crowded(_: Request, _error: PoolTimeoutError) -> JSONResponse:
+def _crowded(request: Request, _error: PoolTimeoutError) -> Response:
     sentence = "Too many requests at once; nothing was stored. Send the request again."
-    return respond(document(503, "unavailable", sentence), {"Retry-After": "2"})
+    return _answer(request, document(503, "unavailable", sentence), {"Retry-After": "2"})
 
 
-def _database(_: Request, error: DBAPIError) -> JSONResponse:
-    # An outage is told as one; a statement the database refuses is a fault of ours.
+def _database(request: Request, error: DBAPIError) -> Response:
+    # An outage is told as one; a statement the database refuses is a fault of ours, unless for a value in it.
     log.error("database_error", error=type(error.orig).__name__)
+    if isinstance(error.orig, psycopg.DataError):
+        sentence = "A value in the request is out of range, or holds a character that can't be stored."
+        return _answer(request, document(422, "invalid_input", sentence))
     if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError):
         sentence = "The database can't be reached; nothing was stored. Send the request again."
-        return respond(document(503, "unavailable", sentence), {"Retry-After": "2"})
-    return respond(document(500, "internal_error", FAILED))
+        return _answer(request, document(503, "unavailable", sentence), {"Retry-After": "2"})
+    return _answer(request, document(500, "internal_error", FAILED))
 
 
-def _unexpected(_: Request, error: Exception) -> JSONResponse:
+def _unexpected(request: Request, error: Exception) -> Response:
     log.error("unexpected_error", error=type(error).__name__)
-    return respond(document(500, "internal_error", FAILED))
+    return _answer(request, document(500, "internal_error", FAILED))

@@ -99,6 +99,9 @@ class ItemOut(AcceptedOut):
     expires_at: datetime = Field(description="When its content ends, as things stand.")
     decision_id: str | None = None
     verdict: Literal["allow", "limit", "remove", "review"] | None = None
+    restrictions: list[Literal["age_gate", "demote", "label", "no_interaction"]] | None = Field(
+        default=None, description="How it is limited, where a person said so."
+    )
     categories: list[CategoryOut] | None = None
     reasons: list[str] | None = None
     policy_version: int | None = None
@@ -137,6 +140,101 @@ class ItemsOut(BaseModel):
     next: str | None = None
 
 
+CategoryName = Annotated[str, Field(min_length=1, max_length=32, examples=["harassment"])]
+
+
+class ReportIn(Strict):
+    """What a user of the content service says of an item."""
+
+    reporter: Reference = Field(
+        description="An opaque reference of the account that reports, as in `author`.", examples=["acct-81"]
+    )
+    category: CategoryName = Field(description="One of the policy's categories.")
+    comment: str | None = Field(
+        default=None, max_length=1000, description="In the reporter's words.", examples=["This is about me."]
+    )
+
+
+class ReportOut(BaseModel):
+    """A report as it was taken."""
+
+    id: str
+    item_id: str
+    category: str
+    reported_at: datetime
+    outcome: Literal["upheld", "rejected"] | None = Field(
+        default=None, description="Once a person has decided."
+    )
+
+
+class MeasureOut(BaseModel):
+    """What a decision did to the account."""
+
+    measure: Literal["warn", "strike", "suspend", "ban"]
+    effective_at: datetime
+    until: datetime | None = Field(default=None, description="Its end; without one it lasts.")
+    reversed_at: datetime | None = None
+
+
+class DecisionOut(BaseModel):
+    """A decision in full: what a webhook only names."""
+
+    id: str
+    item_id: str
+    author: str | None = Field(default=None, description="The account's reference, as long as it is known.")
+    verdict: Literal["allow", "limit", "remove", "review"]
+    category: str | None = None
+    clause: str | None = Field(default=None, description="The clause of the policy that it cites.")
+    reason: str | None = Field(default=None, description="A sentence for the author.")
+    restrictions: list[Literal["age_gate", "demote", "label", "no_interaction"]]
+    measures: list[MeasureOut]
+    decided_by: Literal["machine", "person"]
+    decided_at: datetime
+    effective_at: datetime
+    superseded_at: datetime | None = Field(default=None, description="When another decision replaced it.")
+    reverses: str | None = Field(default=None, description="The decision that this one reversed.")
+    policy_version: int
+    informed_at: datetime | None = None
+    appeal_until: datetime | None = Field(
+        default=None, description="Until when it can be appealed; absent while nobody was told of it."
+    )
+
+
+class InformedIn(Strict):
+    """When whoever is affected was told."""
+
+    at: AwareDatetime | None = Field(
+        default=None, description="Now, unless you say otherwise.", examples=["2026-11-22T09:31:00Z"]
+    )
+
+
+class AppealIn(Strict):
+    """An author asks that a restriction be looked at again, or a reporter that an allowed item be."""
+
+    by: Literal["author", "reporter"]
+    reporter: Reference | None = Field(
+        default=None, description="Who reported the item; only for an appeal by a reporter."
+    )
+    statement: str | None = Field(
+        default=None, max_length=4000, description="In their own words.", examples=["It was a quotation."]
+    )
+
+
+class AppealOut(BaseModel):
+    """An appeal; the fields after `deadline` are there once a person has answered it."""
+
+    id: str
+    decision_id: str
+    item_id: str
+    by: Literal["author", "reporter"]
+    state: Literal["open", "upheld", "reversed", "withdrawn"]
+    lodged_at: datetime
+    deadline: datetime = Field(description="By when a person should have answered it.")
+    outcome_id: str | None = Field(default=None, description="The decision that answered it.")
+    verdict: Literal["allow", "limit", "remove"] | None = None
+    closed_at: datetime | None = None
+
+
 class EndpointIn(Strict):
     """Where to send webhooks."""
 
@@ -173,3 +271,27 @@ class DeadLetterOut(BaseModel):
     last_status: int | None
     last_error: str | None
     created_at: datetime
+
+
+class SessionIn(Strict):
+    """What a person logs in with: a code of the authenticator app, or a recovery code."""
+
+    email: Annotated[str, Field(max_length=254)] = Field(examples=["lead@example.org"])
+    password: Annotated[str, Field(max_length=1000)]
+    code: Annotated[str, Field(max_length=40)] = Field(examples=["123456"])
+
+
+class SessionOut(BaseModel):
+    """A session's token, shown this once; send it as `Authorization: Bearer ms_...`."""
+
+    token: str
+    expires_at: datetime
+
+
+class WhoOut(BaseModel):
+    """The person whose session it is."""
+
+    person_id: str
+    roles: list[str]
+    permissions: list[str]
+    confirmed_at: datetime | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,23 +20,30 @@ def accepted(identifier: UUID) -> dict[str, Any]:
     return {"id": str(identifier), "status": "received", "status_url": f"/v1/items/{identifier}"}
 
 
-def items(session: Session, rows: Sequence[Item]) -> list[dict[str, Any]]:
-    """Items with their outcomes, in the order given; a deleted one shows that it is."""
-    outcomes = decisions.effective(session, [row.id for row in rows])
-    return [_item(row, outcomes.get(row.id)) for row in rows]
+def items(session: Session, rows: Sequence[Item], now: datetime) -> list[dict[str, Any]]:
+    """Items with their outcomes, in the order given; a deleted one shows that it is.
+
+    A decision that can still be undone shows nowhere: neither its verdict nor the retention it sets.
+    """
+    outcomes = decisions.in_force(session, [row.id for row in rows], now)
+    replaced = [item for item, outcome in outcomes.items() if outcome.superseded_at is not None]
+    pending = decisions.pending(session, replaced, now) if replaced else {}
+    return [_item(row, outcomes.get(row.id), pending.get(row.id)) for row in rows]
 
 
-def _item(row: Item, decision: Decision | None) -> dict[str, Any]:
+def _item(row: Item, decision: Decision | None, pending: Decision | None) -> dict[str, Any]:
+    clock = pending.clock_before if pending and row.state != ItemState.DELETED else None
     shown = accepted(row.id) | {
         "status": status(row, decision),
         "received_at": row.received_at,
-        "expires_at": row.expires_at,
+        "expires_at": datetime.fromisoformat(clock["expires_at"]) if clock else row.expires_at,
     }
     if decision is None or row.state == ItemState.DELETED:
         return shown
     return shown | {
         "decision_id": str(decision.id),
         "verdict": decision.route,
+        "restrictions": decision.restrictions or None,
         "categories": decision.findings,
         "reasons": decision.reasons,
         "policy_version": decision.policy_version,

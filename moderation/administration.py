@@ -6,16 +6,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from moderation.domain.errors import InvalidInput
+from moderation.domain.errors import InvalidInput, NotFound
 from moderation.domain.policy import Policy
 from moderation.features.hashes import sha256, text_digest
-from moderation.governance import accounts, banks, policies
+from moderation.governance import accounts, banks, invitations, people, policies
+from moderation.review import labels
+from moderation.review.labels import Exported, Wanted
 from moderation.settings import Settings
 from moderation.storage.database import connect, transaction
-from moderation.storage.tables import ApiKey
+from moderation.storage.tables import ApiKey, Bundle
 from moderation.storage.vault import Vault
 
 OPERATOR = "operator"
@@ -133,3 +138,110 @@ def revoke_key(settings: Settings, key_id: str) -> None:
     """
     with _opened(settings) as held:
         accounts.revoke_api_key(held.session, key_id, held.now, OPERATOR)
+
+
+def export_labels(
+    settings: Settings,
+    path: Path,
+    key_path: Path,
+    since: datetime | None,
+    until: datetime | None,
+    category: str | None,
+    days: int,
+) -> Exported:
+    """Seal labels into a bundle and register it; without a registered bundle there is no file.
+
+    Raises:
+        InvalidInput: as `review.labels.export`.
+    """
+    made: Exported | None = None
+    try:
+        with _opened(settings) as held:
+            begin = since or datetime(1970, 1, 1, tzinfo=UTC)
+            wanted = Wanted(begin, until or held.now, category, days)
+            made = labels.export(held.session, held.vault, path, key_path, wanted, OPERATOR, held.now)
+    except DBAPIError:
+        # Written, but the commit failed and with it the registration. What lay there before is left alone.
+        if made is not None:
+            path.unlink(missing_ok=True)
+            key_path.unlink(missing_ok=True)
+        raise
+    return made
+
+
+def bundles(settings: Settings) -> Sequence[Bundle]:
+    """Every bundle that ever left, the newest first."""
+    with _opened(settings) as held:
+        return labels.listing(held.session)
+
+
+def end_bundle(settings: Settings, bundle: str) -> None:
+    """End a bundle.
+
+    Raises:
+        InvalidInput: that is no id.
+        NotFound: there is no such bundle, or it has ended.
+    """
+    try:
+        identifier = UUID(bundle)
+    except ValueError as error:
+        raise InvalidInput("A bundle's id is a UUID; `moderation labels list` shows them.") from error
+    with _opened(settings) as held:
+        labels.end(held.session, identifier, OPERATOR, held.now)
+
+
+def invite_person(settings: Settings, email: str, roles: Sequence[str]) -> str:
+    """The token of a link by which somebody may join.
+
+    Raises:
+        InvalidInput: no address, or an unknown role.
+        Conflict: somebody has this address.
+    """
+    with _opened(settings) as held:
+        return invitations.invite(held.session, held.vault, email, roles, held.now, OPERATOR)
+
+
+def reset_person(settings: Settings, email: str) -> str:
+    """The token of a link by which somebody sets their log-in up anew; what they had works no more.
+
+    Raises:
+        NotFound: nobody has this address.
+        Conflict: they are disabled.
+    """
+    with _opened(settings) as held:
+        person_id = _person(held, email)
+        return invitations.reset(held.session, held.vault, person_id, held.now, OPERATOR)
+
+
+def people_here(settings: Settings) -> Sequence[people.Profile]:
+    """Everybody, those who still work here first."""
+    with _opened(settings) as held:
+        return people.listing(held.session, held.vault)
+
+
+def disable_person(settings: Settings, email: str) -> None:
+    """Let somebody in no more.
+
+    Raises:
+        NotFound: nobody has this address, or they are disabled.
+        Conflict: there would be no administrator left.
+    """
+    with _opened(settings) as held:
+        people.disable(held.session, _person(held, email), held.now, OPERATOR)
+
+
+def enable_person(settings: Settings, email: str) -> None:
+    """Let somebody in again.
+
+    Raises:
+        NotFound: nobody has this address, or they are not disabled.
+    """
+    with _opened(settings) as held:
+        people.enable(held.session, _person(held, email), held.now, OPERATOR)
+
+
+def _person(held: _Open, email: str) -> UUID:
+    found = people.find(held.session, held.vault, email)
+    if found is None:
+        raise NotFound("Nobody here has this e-mail address; `moderation people list` shows who is.")
+    return found.id

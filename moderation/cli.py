@@ -7,9 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from moderation import administration_cli
 
 if TYPE_CHECKING:
     from moderation.settings import Settings
@@ -82,7 +85,9 @@ def parser() -> argparse.ArgumentParser:
     _add_webhooks(commands)
     _add_policy(commands)
     _add_banks(commands)
-    _add_keys(commands)
+    administration_cli.add_people(commands, _part, _settings)
+    administration_cli.add_keys(commands, _part, _settings)
+    _add_labels(commands)
     return root
 
 
@@ -129,6 +134,10 @@ def _add_parts(commands: Any) -> None:
 
 def _add_clients(commands: Any) -> None:
     demo = commands.add_parser("demo", help="send mild texts and pictures through the API, show the verdicts")
+    demo.add_argument(
+        "--review", action="store_true",
+        help="fill the database of --data-dir with a made-up day of review, for the console; once",
+    )  # fmt: skip
     demo.set_defaults(run=_demo)
     submit = commands.add_parser("submit", help="send your own texts and pictures, show the verdicts")
     submit.add_argument(
@@ -182,17 +191,26 @@ def _add_banks(commands: Any) -> None:
     )
 
 
-def _add_keys(commands: Any) -> None:
-    keys = commands.add_parser("keys", help="API keys of content services")
-    actions = keys.add_subparsers(title="actions", metavar="ACTION", required=True)
-    create = _part(actions, "create", "make a key and print it this once", _create_key)
-    create.add_argument("client", metavar="CLIENT", help="whose key: lower-case letters, digits, hyphens")
-    create.add_argument(
-        "--scope", action="append", default=[], metavar="SCOPE", help="may be repeated; default: all"
+def _add_labels(commands: Any) -> None:
+    labels = commands.add_parser("labels", help="what people found, sealed for training")
+    actions = labels.add_subparsers(title="actions", metavar="ACTION", required=True)
+    export = _part(
+        actions, "export", "seal labelled texts into a bundle, with its key beside it", _export_labels
     )
-    _part(actions, "list", "list all keys, without their secrets", _list_keys)
-    revoke = _part(actions, "revoke", "end a key at once", _revoke_key)
-    revoke.add_argument("id", metavar="ID", help="as `moderation keys list` shows it")
+    export.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the bundle; FILE.key is its key"
+    )
+    export.add_argument(
+        "--since", type=_day, metavar="DAY", help="judged from this day on, as in 2026-11-22 (UTC)"
+    )
+    export.add_argument("--until", type=_day, metavar="DAY", help="judged before this day; default: now")
+    export.add_argument("--category", metavar="C", help="only where this category was judged")
+    export.add_argument(
+        "--days", type=_positive, default=90, metavar="N", help="it lasts; default: %(default)s"
+    )
+    _part(actions, "list", "every bundle that ever left", _list_bundles)
+    end = _part(actions, "end", "end a bundle before its time: its key is forgotten here", _end_bundle)
+    end.add_argument("id", metavar="ID", help="as `moderation labels list` shows it")
 
 
 def _part(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
@@ -296,9 +314,29 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    if options.review:
+        return _demo_review(options)
     from moderation import demo
 
     return demo.run(*_service(options))
+
+
+def _demo_review(options: argparse.Namespace) -> int:
+    from moderation.embedded.instance import is_running
+
+    if options.url or options.api_key:
+        raise Usage(
+            "A day of review is made on the database itself: give --data-dir, not --url or --api-key."
+        )
+    if not is_running(options.data_dir):
+        raise Usage(
+            f"Nothing runs in {options.data_dir}; start it: moderation up --data-dir {options.data_dir}."
+        )
+    settings = _settings(options)
+
+    from moderation import demo_review
+
+    return demo_review.run_day(settings)
 
 
 def _submit(options: argparse.Namespace) -> int:
@@ -396,28 +434,45 @@ def _fill_bank(options: argparse.Namespace) -> int:
     return 0
 
 
-def _create_key(options: argparse.Namespace) -> int:
+def _export_labels(options: argparse.Namespace) -> int:
     from moderation import administration
 
-    _say(administration.create_key(_settings(options), options.client, options.scope))
-    sys.stderr.write("This is the only time it is shown.\n")
+    key_file = options.out.with_name(f"{options.out.name}.key")
+    try:
+        made = administration.export_labels(
+            _settings(options),
+            options.out,
+            key_file,
+            options.since,
+            options.until,
+            options.category,
+            options.days,
+        )
+    except OSError as error:
+        raise Usage(f"{error.filename or options.out} can't be written: {error.strerror}.") from error
+    _say(f"Bundle {made.id}: {made.rows} labelled texts in {options.out}, until {made.expires_at:%Y-%m-%d}.")
+    _say(f"Its key is in {key_file}; send it by another way than the bundle.")
+    if made.left_out:
+        _say(f"{made.left_out} labelled items stayed: they have pictures, or no text that can be read.")
     return 0
 
 
-def _list_keys(options: argparse.Namespace) -> int:
+def _list_bundles(options: argparse.Namespace) -> int:
     from moderation import administration
 
-    for key in administration.keys(_settings(options)):
-        state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "in use"
-        _say(f"{key.id}  {key.created_at:%Y-%m-%d}  {state:<18}  {key.client}  {' '.join(key.scopes)}")
+    for bundle in administration.bundles(_settings(options)):
+        state = (
+            f"ended {bundle.ended_at:%Y-%m-%d}" if bundle.ended_at else f"until {bundle.expires_at:%Y-%m-%d}"
+        )
+        _say(f"{bundle.id}  {bundle.created_at:%Y-%m-%d}  {state:<16}  {bundle.rows:>8}  {bundle.created_by}")
     return 0
 
 
-def _revoke_key(options: argparse.Namespace) -> int:
+def _end_bundle(options: argparse.Namespace) -> int:
     from moderation import administration
 
-    administration.revoke_key(_settings(options), options.id)
-    _say("The key is revoked.")
+    administration.end_bundle(_settings(options), options.id)
+    _say("The bundle has ended. Delete its file, its key and every copy of them.")
     return 0
 
 
@@ -485,6 +540,13 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number above 0")
     return int(text)
+
+
+def _day(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("must be a day such as 2026-11-22") from error
 
 
 def _port(text: str) -> int:

@@ -30,6 +30,7 @@ STAGE_DURATION = Histogram(
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
 DETECTOR_FAILURES = Counter("moderation_detector_failures_total", "Items a detector failed on.", ["detector"])
+CSP_REPORTS = Counter("moderation_csp_reports_total", "Pages that broke their own content security policy.")
 WEBHOOKS = Counter("moderation_webhooks_total", "Webhook attempts.", ["outcome"])
 BACKLOG_ITEMS = Gauge(
     "moderation_backlog_items", "Items not yet screened.", ["lane", "state"], multiprocess_mode="mostrecent"
@@ -48,6 +49,15 @@ QUEUE_AGE = Gauge(
     "Age of the oldest open case.",
     ["queue"],
     multiprocess_mode="mostrecent",
+)
+DEADLINES_MISSED = Gauge(
+    "moderation_queue_deadline_missed_cases",
+    "Open cases past their deadline.",
+    ["queue"],
+    multiprocess_mode="mostrecent",
+)
+OVERTURNS = Counter(
+    "moderation_overturns_total", "Decisions that a person found wrong, by how it was found.", ["by"]
 )
 RETENTION_LAG = Gauge(
     "moderation_retention_lag_seconds",

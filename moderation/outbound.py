@@ -1,4 +1,4 @@
-"""The only HTTP client of the product: it posts to addresses that strangers chose.
+"""The only HTTP client of the product: it posts to addresses that strangers chose (`fetch`: the operator's own).
 
 Such an address is a way to make this machine talk to its own network (server-side request forgery, OWASP
 API7:2023), so: https only, every address a name resolves to must be a public one, the connection goes to
@@ -25,6 +25,7 @@ from enum import StrEnum
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import httpcore
 
@@ -34,6 +35,7 @@ TIMEOUT_SECONDS = 15.0  # Standard Webhooks asks senders for 15 to 30 s
 CONNECT_SECONDS = 5.0  # of those, for one address of a name that has several
 RESOLVE_SECONDS = 5.0
 BODY_BYTES = 65_536
+FETCHED_BYTES = 1_048_576
 BODY_SECONDS = 1.0
 URL_LENGTH = 2_048
 USER_AGENT = "moderation-webhooks/1"
@@ -228,6 +230,42 @@ class Client:
             raise SendFailed(Cause.CONNECTION) from error
         except httpcore.ProtocolError as error:
             raise SendFailed(Cause.PROTOCOL) from error
+
+
+def fetch(url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    """GET an address that the operator of this service chose, or POST a form to it; status and body.
+
+    Such an address may well lie in the operator's own network, so it is not checked as strangers' are. Redirects
+    are not followed, and an answer has a megabyte and a few seconds.
+
+    Raises:
+        SendFailed: there was no answer, or too much of one.
+    """
+    end = _moment(None)
+    sent = [("User-Agent", USER_AGENT), ("Accept", "application/json"), *headers.items()]
+    body = None if form is None else urlencode(form).encode()
+    if body is not None:
+        sent += [("Content-Type", "application/x-www-form-urlencoded"), ("Content-Length", str(len(body)))]
+    timeouts = dict.fromkeys(("connect", "read", "write", "pool"), CONNECT_SECONDS)
+    method = "GET" if form is None else "POST"
+    try:
+        with (
+            httpcore.ConnectionPool(ssl_context=_trusted()) as pool,
+            pool.stream(method, url, headers=sent, content=body, extensions={"timeout": timeouts}) as answer,
+        ):
+            received = b""
+            for chunk in answer.iter_stream():
+                received += chunk
+                _left(end, httpcore.ReadTimeout)
+                if len(received) > FETCHED_BYTES:
+                    raise SendFailed(Cause.PROTOCOL)
+            return answer.status, received
+    except httpcore.TimeoutException as error:
+        raise SendFailed(Cause.TIMEOUT) from error
+    except httpcore.NetworkError as error:
+        raise SendFailed(Cause.CONNECTION) from error
+    except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
+        raise SendFailed(Cause.PROTOCOL) from error
 
 
 class _CheckedNetwork(httpcore.NetworkBackend):

@@ -22,11 +22,11 @@ from sqlalchemy.exc import DBAPIError
 
 from moderation import jobs, metrics
 from moderation.domain.content import Lane
-from moderation.governance import erasure, outbox
+from moderation.governance import erasure, invitations, outbox, sessions
 from moderation.governance.policies import PolicyCache
 from moderation.jobs import Broker
 from moderation.pipeline import run as pipeline
-from moderation.review import cases
+from moderation.review import labels, listing
 from moderation.settings import Settings
 from moderation.storage import items, partitions
 from moderation.storage.blobs import FolderBlobs
@@ -201,7 +201,8 @@ def _gauges(relay: Relay) -> None:
         rows = items.backlog(session)
         overdue = erasure.overdue(session, now)
         waiting = outbox.oldest_due(session, now)
-        queues = cases.oldest_open(session)
+        queues = listing.oldest_open(session)
+        missed = listing.missed(session, now)
     counts: dict[tuple[str, str], int] = {
         (lane, state): 0 for lane in Lane for state in ("received", "leased")
     }
@@ -222,6 +223,7 @@ def _gauges(relay: Relay) -> None:
     for queue in relay.queues:
         opened_at = queues.get(queue)
         metrics.QUEUE_AGE.labels(queue).set((now - opened_at).total_seconds() if opened_at else 0.0)
+        metrics.DEADLINES_MISSED.labels(queue).set(missed.get(queue, 0))
 
 
 def _sweep(relay: Relay) -> None:
@@ -233,7 +235,7 @@ def _sweep(relay: Relay) -> None:
         swept = erasure.sweep(relay.databases, relay.vault, relay.blobs, datetime.now(UTC), SWEEP_ITEMS)
         total += swept
     while authors == SWEEP_ITEMS and time.monotonic() < end:
-        authors = erasure.sweep_authors(relay.databases, relay.vault, SWEEP_ITEMS)
+        authors = erasure.sweep_authors(relay.databases, relay.vault, datetime.now(UTC), SWEEP_ITEMS)
     if total:
         log.info("items_destroyed", items=total)
 
@@ -244,6 +246,9 @@ def _upkeep(relay: Relay) -> None:
         partitions.ensure(connection, now)
     with transaction(relay.databases.content) as session:
         erasure.sweep_records(session, now, now - timedelta(days=DELIVERED_DAYS))
+        labels.end_expired(session, now)
+        sessions.forget(session, now)
+        invitations.forget(session, now)
 
 
 @dataclass(slots=True)

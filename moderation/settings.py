@@ -51,6 +51,16 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Oidc:
+    """An OpenID provider by which people may log in."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an entry point needs; secrets never show in a repr."""
 
@@ -62,6 +72,8 @@ class Settings:
     insecure_dev: bool = False
     log_level: str = "info"
     workers: int = 1
+    console_url: str = ""
+    oidc: Oidc | None = None
     limits: Limits = field(default_factory=Limits)
     work: Work = field(default_factory=Work)
 
@@ -83,6 +95,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         insecure_dev=insecure,
         log_level=_get(environment, "LOG_LEVEL", "info"),
         workers=_count(environment, "WORKERS", 1),
+        console_url=_origin(environment, insecure),
+        oidc=_oidc(environment, insecure),
         limits=Limits(
             requests_per_minute=_count(environment, "REQUESTS_PER_MINUTE", limits.requests_per_minute),
             backlog_items=_count(environment, "BACKLOG_ITEMS", limits.backlog_items),
@@ -140,6 +154,38 @@ def _require(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"Set {PREFIX}{name}; `moderation up` sets it by itself for one machine.")
     return value
+
+
+def _origin(environment: Mapping[str, str], insecure: bool) -> str:
+    """How browsers reach the console, without a path; empty when nobody said."""
+    url = _get(environment, "CONSOLE_URL", "").rstrip("/")
+    if url:
+        _require_web("CONSOLE_URL", url, insecure)
+        if urlsplit(url).path or urlsplit(url).query:
+            raise SettingsError(
+                f"{PREFIX}CONSOLE_URL has a path; it must be like https://moderation.example.org."
+            )
+    return url
+
+
+def _oidc(environment: Mapping[str, str], insecure: bool) -> Oidc | None:
+    issuer = _get(environment, "OIDC_ISSUER", "")
+    if not issuer:
+        return None
+    _require_web("OIDC_ISSUER", issuer, insecure)
+    return Oidc(
+        issuer=issuer,
+        client_id=_require(environment, "OIDC_CLIENT_ID"),
+        client_secret=_require(environment, "OIDC_CLIENT_SECRET"),
+        name=_get(environment, "OIDC_NAME", urlsplit(issuer).hostname or "your provider"),
+    )
+
+
+def _require_web(name: str, url: str, insecure: bool) -> None:
+    address = urlsplit(url)
+    plain = address.scheme == "http" and (insecure or address.hostname in LOOPBACK)
+    if not address.hostname or not (address.scheme == "https" or plain):
+        raise SettingsError(f"{PREFIX}{name} must start with https:// and name a host.")
 
 
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:

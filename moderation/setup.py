@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from models.registry import shipped
-from moderation.governance import accounts, models, policies
+from moderation.domain.access import Role
+from moderation.governance import accounts, models, people, policies
 from moderation.settings import Settings
 from moderation.storage.database import connect, transaction
 from moderation.storage.migrate import migrate
@@ -15,6 +16,8 @@ from moderation.storage.vault import Vault
 SERVICE_KEYS = ("lookup", "accounts")
 FIRST_CLIENT = "first"
 FIRST_ADMIN = "admin@localhost"
+# A lead too: somebody has to see the first cases before there is anybody else.
+FIRST_ROLES = (Role.ADMIN, Role.LEAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,10 @@ def prepare(settings: Settings) -> FirstRun | None:
             # A published policy stays: the default document is only ever the first one.
             if not policies.published(session):
                 policies.publish(session, policies.default_document(), "operator", now)
-            if accounts.anybody(session):
+            if people.anybody(session):
                 return None
             key = accounts.create_api_key(session, vault, FIRST_CLIENT, list(accounts.Scope), now, "operator")
-            admin = accounts.create_person(session, vault, FIRST_ADMIN, ["admin"], now, "operator")
+            admin = people.create_first(session, vault, FIRST_ADMIN, FIRST_ROLES, now, "operator")
     finally:
         databases.dispose()
     return FirstRun(key, admin.email, admin.password, admin.totp_secret)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from random import SystemRandom
 from typing import Any, ClassVar
 
 import structlog
@@ -27,6 +28,9 @@ from moderation.storage.database import Databases, connect, transaction
 from moderation.storage.vault import Vault
 
 log = structlog.get_logger()
+
+# The operating system's, so that nobody who posts can know which decisions people will look at.
+DICE = SystemRandom().random
 
 
 class RegisteredJob(Job):
@@ -81,14 +85,14 @@ def run(settings: Settings, queue: str) -> None:
 
 
 @contextmanager
-def opened(settings: Settings, queue: str) -> Iterator[RegisteredWorker]:
+def opened(settings: Settings, queue: str, dice: Callable[[], float] = DICE) -> Iterator[RegisteredWorker]:
     """A worker on `queue` with everything it needs, which is let go of at the end."""
     databases = connect(settings.database_url, settings.keystore_url, pool_size=2)
     vault = Vault(databases.keystore, settings.kek)
     with ExitStack() as stack:
         stack.callback(databases.dispose)
         if queue == jobs.SCREENING:
-            tools = _tools(settings, databases, vault, stack.enter_context(Decoder()))
+            tools = _tools(settings, databases, vault, stack.enter_context(Decoder()), dice)
             RegisteredJob.handlers = {jobs.SCREEN_JOB: _contained(jobs.screen_handler(settings, tools))}
         else:
             deliver = jobs.deliver_handler(settings, databases.content, vault)
@@ -103,6 +107,17 @@ def opened(settings: Settings, queue: str) -> Iterator[RegisteredWorker]:
             log_job_description=False,
             default_result_ttl=0,
         )
+
+
+@contextmanager
+def tools(settings: Settings, dice: Callable[[], float] = DICE) -> Iterator[Tools]:
+    """What screening needs, for whoever screens without a queue."""
+    databases = connect(settings.database_url, settings.keystore_url, pool_size=2)
+    try:
+        with Decoder() as decoder:
+            yield _tools(settings, databases, Vault(databases.keystore, settings.kek), decoder, dice)
+    finally:
+        databases.dispose()
 
 
 def _contained(handler: Handler) -> Handler:
@@ -120,7 +135,9 @@ def _contained(handler: Handler) -> Handler:
     return run_contained
 
 
-def _tools(settings: Settings, databases: Databases, vault: Vault, decoder: Decoder) -> Tools:
+def _tools(
+    settings: Settings, databases: Databases, vault: Vault, decoder: Decoder, dice: Callable[[], float]
+) -> Tools:
     threads = settings.work.model_threads
     with transaction(databases.content) as session:
         manifests = models.champions(session)
@@ -140,4 +157,5 @@ def _tools(settings: Settings, databases: Databases, vault: Vault, decoder: Deco
         decoder=decoder,
         text=text,
         image=image,
+        dice=dice,
     )

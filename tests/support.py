@@ -58,9 +58,15 @@ def calling(settings: Settings, key: str | None) -> Iterator[TestClient]:
         yield client
 
 
-def drain(settings: Settings) -> None:
-    """What relay and workers do until nothing is due: the real ones, in this thread."""
-    with relay.opened(settings) as relaying, worker.opened(settings, jobs.SCREENING) as screening:
+def drain(settings: Settings, dice: float = 1.0) -> None:
+    """What relay and workers do until nothing is due: the real ones, in this thread.
+
+    With `dice` at 0 every automatic decision is drawn for the audit, at 1 none is.
+    """
+    with (
+        relay.opened(settings) as relaying,
+        worker.opened(settings, jobs.SCREENING, lambda: dice) as screening,
+    ):
         while relay.tick(relaying, datetime.now(UTC)):
             screening.work(burst=True, logging_level="WARNING")
 

@@ -23,6 +23,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("stage", choices=(*STAGES, "all"))
     result.add_argument("--data", type=Path, required=True, help="folder that holds labelled.parquet")
     result.add_argument("--run", type=Path, required=True, help="folder of this run, made if need be")
+    result.add_argument("--bundle", type=Path, help="labels of your own, from `moderation labels export`")
+    result.add_argument("--key", type=Path, help="the bundle's key file (default: BUNDLE.key)")
     result.add_argument("--out", type=Path, help="artifact folder for export (default: RUN/artifact)")
     result.add_argument("--name", default="text-minilm", help="the artifact's name")
     result.add_argument("--version", default="1", help="the artifact's version")

@@ -19,6 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 STAGES = ("dataset", "train", "calibrate", "evaluate", "export")
 
+# Arguments that say where something lies on somebody's machine, or what is to be done, and so change no result.
+PLACES = ("data", "run", "out", "stage", "bundle", "key")
+
 Matrix = NDArray[np.float64]
 
 
@@ -54,9 +57,7 @@ class Run:
         document = {
             "stage": stage,
             # Folders say nothing about the result and differ between machines.
-            "arguments": {
-                k: v for k, v in vars(arguments).items() if k not in ("data", "run", "out", "stage")
-            },
+            "arguments": {k: v for k, v in vars(arguments).items() if k not in PLACES},
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - started, 1),
             **facts,

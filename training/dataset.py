@@ -12,15 +12,19 @@ from argparse import Namespace
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from models.registry import file_sha256
 from models.text import normalise
+from moderation import bundles
 from training.common import Matrix, Run, TrainingError, digest, matrix, read_lines, write_lines
 from training.contrast import contrast_rows
 
 FILE = "labelled.parquet"
+OWN = "own"
+"""The source under which the labels of a bundle stand."""
 
 # The dataset's label -> the policy's category, which is also the name of the model's head.
 LABELS: Mapping[str, str] = {
@@ -209,6 +213,30 @@ def parse(table: list[dict[str, Any]]) -> Iterator[tuple[str, Row]]:
         yield text_key, Row(record["text"], source, part, known)
 
 
+def read_bundle(path: Path, key_path: Path | None, now: datetime) -> list[tuple[str, Row]]:
+    """The rows of a bundle with their keys: of the policy's categories those that are heads of the model.
+
+    A category that nobody judged stays missing. People say that a text breaks no rule, or which one it breaks;
+    they say nothing of heads that are no rule, such as profanity.
+
+    Raises:
+        TrainingError: the bundle does not open, or has ended.
+    """
+    try:
+        secret = bundles.read_key(key_path or path.with_name(f"{path.name}.key"), bundles.header_of(path).id)
+        found = list(bundles.read(path, secret, now))
+    except bundles.BundleError as error:
+        raise TrainingError(error.detail) from error
+    result = []
+    for one in found:
+        text_key = key(one["text"])
+        known = {head: int(value) for head, value in one["labels"].items() if head in HEADS}
+        if text_key and known:
+            part = part_of(text_key, OWN, "train", has_dev=False)
+            result.append((text_key, Row(one["text"], OWN, part, known)))
+    return result
+
+
 def read(run: Run, *parts: str) -> list[Row]:
     """The run's rows of the given parts.
 
@@ -241,14 +269,22 @@ def main(run: Run, arguments: Namespace) -> None:
     started = time.monotonic()
     path = arguments.data / FILE
     published = read_source(path)
-    own = [(key(row.text), row) for row in contrast_rows(Row)]
-    rows = cap(merge([*published, *own]))
+    contrast = [(key(row.text), row) for row in contrast_rows(Row)]
+    data = {FILE: file_sha256(path)}
+    own: list[tuple[str, Row]] = []
+    if arguments.bundle is not None:
+        own = read_bundle(arguments.bundle, arguments.key, datetime.now(UTC))
+        header = bundles.header_of(arguments.bundle)
+        data[f"bundle {header.id}"] = header.manifest_sha256
+        # From here on what people posted lies in the clear in the run's folder.
+        run.folder.chmod(0o700)
+    rows = cap(merge([*published, *own, *contrast]))
     write_lines(run.path("rows.jsonl"), (asdict(row) for row in rows))
     run.finish(
         "dataset",
         arguments,
         started,
-        data={FILE: file_sha256(path)},
+        data=data,
         rows_sha256=file_sha256(run.path("rows.jsonl")),
         published=len(published),
         kept=len(rows),

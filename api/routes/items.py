@@ -99,16 +99,17 @@ def list_items(
     cursor: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
 ) -> dict[str, Any]:
     """List items, newest first; with `external_id` every revision of one post."""
+    now = datetime.now(UTC)
     with transaction(held.databases.content) as session:
         if external_id is None:
-            rows = items.page(session, principal.client, state, cursor, PAGE + 1)
-            shown = views.items(session, rows)
+            rows = items.page(session, principal.client, state, cursor, PAGE + 1, now)
+            shown = views.items(session, rows, now)
         else:
             content.checked_reference(external_id, "external_id")
             digest = intake.external_digest(held.vault, principal.client, external_id)
             rows = items.by_external(session, principal.client, digest)
             older = [row for row in rows if cursor is None or row.id < cursor]
-            shown = [one for one in views.items(session, older) if _listed(one["status"], state)]
+            shown = [one for one in views.items(session, older, now) if _listed(one["status"], state)]
     following = shown[PAGE - 1]["id"] if len(shown) > PAGE else None
     return {"items": shown[:PAGE], "next": following}
 
@@ -201,7 +202,7 @@ def _store(
 
 def _show(held: Services, principal: Principal, item_id: UUID) -> dict[str, Any]:
     with transaction(held.databases.content) as session:
-        return views.items(session, [_visible(session, principal, item_id)])[0]
+        return views.items(session, [_visible(session, principal, item_id)], datetime.now(UTC))[0]
 
 
 def _visible(session: Session, principal: Principal, item_id: UUID) -> Item:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import log10
 
 from moderation.domain.policy import Policy
+from moderation.domain.signals import Category
 
 
 class CaseReason(StrEnum):
@@ -25,6 +26,7 @@ class CaseReason(StrEnum):
     SECOND_OPINION = "second_opinion"
     CONFLICT = "conflict"
     SAMPLE = "sample"
+    REQUESTED = "requested"  # a lead asks for a check of this very item: like a sample, but nobody drew it
     GOLDEN = "golden"
 
 
@@ -50,7 +52,10 @@ class Stage(StrEnum):
     ADJUDICATION = "adjudication"  # opinions differ, or somebody escalated: a lead settles it
 
 
-QUALITY_REASONS = {CaseReason.AUDIT, CaseReason.SECOND_OPINION, CaseReason.SAMPLE}
+DRAWN_REASONS = {CaseReason.AUDIT, CaseReason.SECOND_OPINION, CaseReason.SAMPLE}
+QUALITY_REASONS = DRAWN_REASONS | {CaseReason.REQUESTED}
+MINORS = {Category.SEXUAL_MINORS, Category.UNDERAGE}
+_OF_MINORS = {CaseReason.UNCERTAIN, CaseReason.BANK, CaseReason.REPORT}
 
 
 def kind_of(reason: CaseReason) -> CaseKind:
@@ -61,9 +66,22 @@ def kind_of(reason: CaseReason) -> CaseKind:
     return named.get(reason, CaseKind.REVIEW)
 
 
+def reason_of(reason: CaseReason, category: str | None) -> CaseReason:
+    """The reason under which a case is opened: one that a finding or a report of minors brought is of its own."""
+    return CaseReason.MINOR if reason in _OF_MINORS and category in MINORS else reason
+
+
 def is_blind(reason: CaseReason) -> bool:
     """Whether scores, and what others thought, are kept from whoever judges."""
     return reason in QUALITY_REASONS or reason is CaseReason.GOLDEN
+
+
+def hides(blind: bool, stage: Stage) -> bool:
+    """Whether whoever has the case now sees no scores, and nothing of what others thought.
+
+    So it is for checks and for second opinions. Who settles a case sees everything.
+    """
+    return stage is Stage.SECOND or (blind and stage is not Stage.ADJUDICATION)
 
 
 def priority(probability: float, severity: int, reach: int | None) -> float:
@@ -76,11 +94,22 @@ def priority(probability: float, severity: int, reach: int | None) -> float:
     return probability * severity * log10(10 + readers)
 
 
-def deadline(policy: Policy, category: str | None, opened_at: datetime) -> datetime:
-    """By when a person should have looked, by the category's own deadline or the policy's common one."""
+def deadline(policy: Policy, category: str | None, reason: CaseReason, opened_at: datetime) -> datetime:
+    """By when a person should have looked: an appeal's deadline, the category's own, or the common one."""
     named = policy.categories.get(category) if category else None
-    hours = policy.deadline_hours if named is None or named.deadline_hours is None else named.deadline_hours
+    if reason is CaseReason.APPEAL:
+        hours = policy.review.appeal_deadline_hours
+    elif named is None or named.deadline_hours is None or is_blind(reason):
+        hours = policy.deadline_hours
+    else:
+        hours = named.deadline_hours
     return opened_at + timedelta(hours=hours)
+
+
+def opinions_wanted(policy: Policy, category: str | None, kind: CaseKind) -> int:
+    """How many people must agree before their opinion is the decision."""
+    named = policy.categories.get(category) if category else None
+    return named.opinions if named and kind in (CaseKind.REVIEW, CaseKind.APPEAL) else 1
 
 
 def is_urgent(policy: Policy, category: str | None, reason: CaseReason) -> bool:
@@ -145,14 +174,15 @@ def after_opinion(
 ) -> Next:
     """What an opinion leads to. `opinions` are those given so far, the newest last.
 
-    `standing` is the verdict in force that a quality case checks. A difference found there is looked at by a
-    second person before it counts: one slip must not overturn a decision, nor spoil an estimate of error.
+    `standing` is the verdict that a quality case checks, or that a case came to before it was opened again. A
+    difference found in a check is looked at by a second person before it counts: one slip must not overturn a
+    decision, nor spoil an estimate of error.
     """
     newest = opinions[-1]
-    if stage is Stage.ADJUDICATION:
-        return Next.CONFIRM if kind is CaseKind.QUALITY and newest.verdict == standing else Next.DECIDE
     if kind is CaseKind.GOLDEN:
         return Next.CONFIRM
+    if stage is Stage.ADJUDICATION:
+        return Next.CONFIRM if newest.verdict == standing else Next.DECIDE
     if kind is CaseKind.QUALITY:
         if newest.verdict == standing:
             return Next.CONFIRM if len(opinions) == 1 else Next.ADJUDICATE
@@ -160,8 +190,3 @@ def after_opinion(
     if len({opinion.verdict for opinion in opinions}) > 1:
         return Next.ADJUDICATE
     return Next.DECIDE if len(opinions) >= wanted else Next.SECOND
-
-
-def may_judge(person: str, opinions: Collection[Judged], decided: Collection[str]) -> bool:
-    """Whether `person` may give an opinion: nobody twice, and nobody on what they decided themselves."""
-    return person not in {opinion.person for opinion in opinions} and person not in decided

@@ -49,6 +49,20 @@ class CaseDraft:
     propensity: float = 1.0
 
 
+UNKNOWN_SEVERITY = 3
+
+
+def blind_draft(
+    reason: CaseReason, policy: Policy, category: str | None, propensity: float = 1.0
+) -> CaseDraft:
+    """A case that checks a decision. `category` is that of the item's highest score, whatever was decided.
+
+    Neither the queue it lies in nor its place there may tell what anybody thought: all count as a toss-up.
+    """
+    rule = policy.categories.get(category) if category else None
+    return CaseDraft(reason, category, rule.severity if rule else UNKNOWN_SEVERITY, 0.5, propensity)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What screening made of one item: the route, every signal behind it, and whether people are asked."""

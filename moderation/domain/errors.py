@@ -6,7 +6,8 @@
     │   ├── UnsupportedMedia the bytes are of a kind that is not accepted
     │   └── PolicyInvalid    a policy document with its faults, by line
     ├── Unauthenticated      no key, or not one of ours
-    ├── Forbidden            a key without the scope
+    ├── Forbidden            a key without the scope, a person without the permission
+    │   └── StepUpRequired   allowed, once a second factor is given again
     ├── NotFound             nothing there, or nothing that may be shown
     ├── Gone                 it was here; it is deleted and must not come back
     ├── Conflict             it clashes with what is recorded
@@ -74,6 +75,10 @@ class Unauthenticated(Refusal):
 
 class Forbidden(Refusal):
     code = "forbidden"
+
+
+class StepUpRequired(Forbidden):
+    code = "step_up_required"
 
 
 class NotFound(Refusal):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from moderation.domain.policy import CategoryRule, Fail, Policy
+from moderation.domain.policy import Bands, CategoryRule, Fail, Policy
 from moderation.domain.signals import BankAction, DetectorStatus, Match, Signal
 
 
@@ -35,14 +35,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The route of one item; `category` and `probability` name what weighed most, if anything did."""
+    """The route of one item; `category` and `probability` name what weighed most, if anything did.
+
+    `matches` are those with banks that counted: what only labels, allows or was cleared is left out.
+    """
 
     route: Route
     category: str | None
     probability: float
     reasons: tuple[str, ...]
     findings: tuple[Finding, ...]
-    matched: bool = False
+    matches: tuple[Match, ...] = ()
     failed: tuple[str, ...] = ()
 
 
@@ -63,8 +66,9 @@ def route(policy: Policy, signals: Sequence[Signal], matches: Sequence[Match]) -
     """
     cleared = {match.part for match in matches if match.allow and match.verified}
     findings = highest(policy, (signal for signal in signals if signal.part not in cleared))
+    counted = tuple(match for match in matches if _counts(match, cleared))
     opinions = [
-        *(_of_match(match) for match in matches if _counts(match, cleared)),
+        *(_of_match(match) for match in counted),
         *(_of_finding(policy.categories[finding.category], finding) for finding in findings),
         *_of_failures(policy, signals),
     ]
@@ -73,11 +77,10 @@ def route(policy: Policy, signals: Sequence[Signal], matches: Sequence[Match]) -
         key=lambda o: (_GRAVITY[o.route], _severity(policy, o.category), o.probability),
         reverse=True,
     )
-    matched = any(_counts(match, cleared) for match in matches)
     failed = tuple(dict.fromkeys(s.detector for s in signals if s.status is DetectorStatus.FAILED))
     if not strong:
         return Routing(
-            Route.ALLOW, None, 0.0, _harmless(policy, findings, cleared), findings, matched, failed
+            Route.ALLOW, None, 0.0, _harmless(policy, findings, cleared), findings, counted, failed
         )
     return Routing(
         route=strong[0].route,
@@ -85,9 +88,45 @@ def route(policy: Policy, signals: Sequence[Signal], matches: Sequence[Match]) -
         probability=strong[0].probability,
         reasons=tuple(opinion.reason for opinion in strong),
         findings=findings,
-        matched=matched,
+        matches=counted,
         failed=failed,
     )
+
+
+def audit_propensity(policy: Policy, routing: Routing) -> float:
+    """With which probability people check, blind, what a machine decided alone; 0 where people decide anyway.
+
+    Two strata: a larger share is drawn of what a slightly different score would have sent elsewhere.
+    """
+    if routing.route is Route.REVIEW:
+        return 0.0
+    audit = policy.review.audit
+    if routing.route is Route.ALLOW:
+        scored = [(finding.category, finding.probability) for finding in routing.findings]
+    else:
+        scored = [(routing.category, routing.probability)] if routing.category else []
+    near = any(
+        _near(policy.categories[category].bands, routing.route, probability, audit.margin)
+        for category, probability in scored
+    )
+    return audit.near_share if near else audit.share
+
+
+def _near(bands: Bands, route: Route, probability: float, margin: float) -> bool:
+    """Whether a threshold lies within `margin`, or within half of the band if that is narrower.
+
+    Without the second condition everything would lie near a threshold of 0.05, and nothing would be a stratum.
+    The ends of the scale are no thresholds: no score lies beyond them.
+    """
+    top = bands.remove_from if bands.limit_from is None else bands.limit_from
+    ends = {
+        Route.ALLOW: (0.0, bands.allow_below),
+        Route.LIMIT: (top, bands.remove_from),
+        Route.REMOVE: (bands.remove_from, 1.0),
+    }
+    low, high = ends[route]
+    reach = min(margin, (high - low) / 2)
+    return (low > 0 and 0 <= probability - low <= reach) or (high < 1 and 0 < high - probability <= reach)
 
 
 def highest(policy: Policy, signals: Iterable[Signal]) -> tuple[Finding, ...]:

@@ -45,6 +45,7 @@ class Screen:
         admin = created["admin"]
         rows = {
             "Address": url,
+            "Console": f"{url}/console/",
             "API key": created["api_key"],
             "Admin": admin["email"],
             "Password": admin["password"],
@@ -61,6 +62,7 @@ class Screen:
         self._table(
             {
                 f"moderation demo{here}": "send a set of mild texts and pictures, see the verdicts",
+                f"moderation demo --review{here}": "fill the console with a day's work",
                 f"moderation submit{here} FILE...": "send your own",
                 f"moderation doctor --data-dir {self.directory}": "check every part",
                 "Ctrl-C": f"stop everything; logs are in {self.directory / 'logs'}",

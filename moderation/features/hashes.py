@@ -15,16 +15,21 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def text_digest(text: str) -> bytes:
-    """SHA-256 of `text` without what makes no difference to a reader: case, width, kind and run of spaces.
+def normalised(text: str) -> str:
+    """`text` without what makes no difference to a reader: case, width, kind and run of spaces.
 
-    32 bytes, the same for copies that differ only so: NFKC and casefold as Unicode's definition D146 of a
-    compatibility caseless match combines them, then any run of white space as one blank, none at the ends.
+    NFKC and casefold as Unicode's definition D146 of a compatibility caseless match combines them, then any
+    run of white space as one blank, none at the ends.
     """
     for _ in range(2):  # Folding can undo normalising, and the other way round; twice is a fixed point.
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
+    return " ".join(text.split())
+
+
+def text_digest(text: str) -> bytes:
+    """SHA-256 of the `normalised` text: 32 bytes, the same for copies that read the same."""
     # Half a surrogate pair is refused at the door; here it must not be an error of its own.
-    return sha256(" ".join(text.split()).encode("utf-8", "surrogatepass"))
+    return sha256(normalised(text).encode("utf-8", "surrogatepass"))
 
 
 def perceptual_hash(rgb: NDArray[np.uint8]) -> int:

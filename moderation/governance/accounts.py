@@ -1,4 +1,4 @@
-"""API keys of content services, and the people who work here."""
+"""API keys of content services."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-import pyotp
-from argon2 import PasswordHasher
-from sqlalchemy import exists, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from moderation.domain.errors import InvalidInput, NotFound, Unauthenticated
 from moderation.governance import audit
-from moderation.storage.ids import new_id
-from moderation.storage.tables import ApiKey, Person
+from moderation.storage.tables import ApiKey
 from moderation.storage.vault import Vault
 
 KEY = re.compile(r"mk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
@@ -29,7 +26,9 @@ class Scope(StrEnum):
     """What an API key may do."""
 
     ITEMS_WRITE = "items:write"
-    ITEMS_READ = "items:read"
+    ITEMS_READ = "items:read"  # and the decisions on them, and appeals
+    REPORTS_WRITE = "reports:write"
+    APPEALS_WRITE = "appeals:write"  # and to say that somebody was informed
     WEBHOOKS = "webhooks:manage"
 
 
@@ -45,15 +44,6 @@ class Principal:
     def actor(self) -> str:
         """How the audit log names this caller."""
         return f"client:{self.client}"
-
-
-@dataclass(frozen=True, slots=True)
-class NewPerson:
-    """What a new person needs to log in, known in the clear only now."""
-
-    email: str
-    password: str
-    totp_secret: str
 
 
 def create_api_key(
@@ -115,30 +105,3 @@ def revoke_api_key(session: Session, key_id: str, now: datetime, actor: str) -> 
     key.revoked_at = now
     session.flush()
     audit.record(session, [audit.Event(actor, "api_key.revoked", "api_key", key_id)], now)
-
-
-def create_person(
-    session: Session, vault: Vault, email: str, roles: Sequence[str], now: datetime, actor: str
-) -> NewPerson:
-    """A person with a fresh password and TOTP secret (RFC 6238), both returned once."""
-    identifier, password, totp = new_id(now), secrets.token_urlsafe(15), pyotp.random_base32()
-    key = vault.account_key()
-    session.add(
-        Person(
-            id=identifier,
-            email_digest=vault.digest("email", email.casefold()),
-            email=key.encrypt(email.encode(), "people", "email", str(identifier)),
-            password_hash=PasswordHasher().hash(password),
-            totp_secret=key.encrypt(totp.encode(), "people", "totp_secret", str(identifier)),
-            roles=list(roles),
-            created_at=now,
-        )
-    )
-    event = audit.Event(actor, "person.created", "person", str(identifier), {"roles": list(roles)})
-    audit.record(session, [event], now)
-    return NewPerson(email, password, totp)
-
-
-def anybody(session: Session) -> bool:
-    """Whether there is a person at all; a first run creates one."""
-    return bool(session.scalar(select(exists().select_from(Person))))

@@ -7,24 +7,42 @@ read it, in a backup either; what is left to remove is noise. Each step may be r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, exists, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Uuid, cast, delete, exists, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from moderation.domain import retention
-from moderation.domain.cases import CaseState
+from moderation.domain.cases import CaseKind, CaseState
 from moderation.domain.content import ItemState
+from moderation.domain.decisions import AccountMeasure
 from moderation.domain.retention import Retention
 from moderation.governance import audit
 from moderation.storage.blobs import FolderBlobs
 from moderation.storage.database import Databases, transaction
-from moderation.storage.tables import Author, Case, IdempotencyKey, Item, Outbox, Part, SignalRow
+from moderation.storage.tables import (
+    AccountAction,
+    Appeal,
+    Author,
+    Case,
+    CaseNote,
+    Decision,
+    GoldenItem,
+    IdempotencyKey,
+    Item,
+    Outbox,
+    Part,
+    Report,
+    Reporter,
+    SignalRow,
+    Sketch,
+)
 from moderation.storage.vault import Vault
 
 BY_CLIENT = "deleted by the content service"
 EXPIRED = "its retention period ended"
+REPORTERS_KEPT = timedelta(days=365)
 
 
 def mark_deleted(
@@ -32,8 +50,10 @@ def mark_deleted(
 ) -> None:
     """Hide `items` and end their processing; the content goes when their retention class lets it.
 
-    A worker that still holds a lease commits nothing afterwards: the token is gone.
+    A worker that still holds a lease commits nothing afterwards: the token is gone. What a reporter asked for is
+    settled by the deletion; an author's appeal goes on, since a measure against the account may hang on it.
     """
+    _withdraw_appeals(session, [item.id for item in items], now, "reporter")
     for item in items:
         _hide(session, [item.id], BY_CLIENT, now, min(_until(item, classes, now), item.expires_at))
     events = [audit.Event(actor, "item.deleted", "item", str(item.id)) for item in items]
@@ -61,7 +81,7 @@ def sweep(databases: Databases, vault: Vault, blobs: FolderBlobs, now: datetime,
     with transaction(databases.content) as session:
         due = session.execute(
             select(Item.id, Item.state)
-            .where(Item.destroyed_at.is_(None), Item.expires_at <= now)
+            .where(Item.destroyed_at.is_(None), Item.expires_at <= now, ~_under_appeal(Item.id))
             .order_by(Item.expires_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -79,7 +99,13 @@ def sweep(databases: Databases, vault: Vault, blobs: FolderBlobs, now: datetime,
 def destroy(
     databases: Databases, vault: Vault, blobs: FolderBlobs, ids: Sequence[UUID], now: datetime
 ) -> None:
-    """Destroy the content of `ids`, which are hidden already: key, blobs, parts, signals. Repeatable."""
+    """Destroy the content of `ids`, which are hidden already: key, blobs, parts, signals, reports. Repeatable.
+
+    Whatever is under appeal stays, hidden, until the appeal is answered: it is the evidence.
+    """
+    with transaction(databases.content) as session:
+        held = select(Appeal.item_id).where(Appeal.item_id.in_(ids), Appeal.state == "open")
+        ids = sorted(set(ids) - set(session.scalars(held)))
     if not ids:
         return
     vault.destroy_item_keys(ids)
@@ -89,6 +115,8 @@ def destroy(
             blobs.destroy(str(reference))
         session.execute(delete(Part).where(Part.item_id.in_(ids)))
         session.execute(delete(SignalRow).where(SignalRow.item_id.in_(ids)))
+        for ending in (Sketch, CaseNote, GoldenItem, Report):
+            session.execute(delete(ending).where(ending.item_id.in_(ids)))
         gone = session.scalars(
             update(Item)
             .where(Item.id.in_(ids), Item.destroyed_at.is_(None), Item.state == ItemState.DELETED)
@@ -100,13 +128,22 @@ def destroy(
         )
 
 
-def sweep_authors(databases: Databases, vault: Vault, limit: int = 200) -> int:
+def sweep_authors(databases: Databases, vault: Vault, now: datetime, limit: int = 200) -> int:
     """Forget up to `limit` authors of whom nothing is left: their reference and their key.
 
+    A strike, suspension or ban that still counts is something: else whoever deletes their posts is rid of it.
     Intake holds a share lock on the author of an item it is accepting, so that none is forgotten meanwhile.
     """
     with transaction(databases.content) as session:
-        kept = exists().where(Item.author_id == Author.id, Item.destroyed_at.is_(None))
+        kept = or_(
+            exists().where(Item.author_id == Author.id, Item.destroyed_at.is_(None)),
+            exists().where(
+                AccountAction.author_id == Author.id,
+                AccountAction.kind != AccountMeasure.WARN,
+                or_(AccountAction.reversed_at.is_(None), AccountAction.reversed_at > now),
+                or_(AccountAction.until.is_(None), AccountAction.until > now),
+            ),
+        )
         idle = session.scalars(
             select(Author.id).where(~kept).limit(limit).with_for_update(skip_locked=True)
         ).all()
@@ -119,10 +156,28 @@ def sweep_authors(databases: Databases, vault: Vault, limit: int = 200) -> int:
 
 
 def sweep_records(session: Session, now: datetime, delivered_before: datetime) -> int:
-    """Remove idempotency keys past their time and webhooks delivered long ago; returns how many rows."""
+    """Remove old idempotency keys, webhooks delivered long ago, reporters idle for a year; how many rows."""
+    # From when the time to appeal counts is known from the webhook's delivery alone, where nobody said it.
+    told = (
+        select(
+            cast(Outbox.payload["decision_id"].astext, Uuid).label("id"),
+            func.min(Outbox.delivered_at).label("at"),
+        )
+        .where(Outbox.delivered_at <= delivered_before, Outbox.event == "item.decided")
+        .where(Outbox.payload["verdict"].astext.in_(["limit", "remove"]))
+        .group_by("id")
+        .subquery()
+    )
+    session.execute(
+        update(Decision)
+        .where(Decision.id == told.c.id, Decision.informed_at.is_(None))
+        .values(informed_at=told.c.at)
+        .execution_options(synchronize_session=False)
+    )
     keys = delete(IdempotencyKey).where(IdempotencyKey.expires_at <= now).returning(IdempotencyKey.item_id)
     hooks = delete(Outbox).where(Outbox.delivered_at <= delivered_before).returning(Outbox.id)
-    return sum(len(session.scalars(statement).all()) for statement in (keys, hooks))
+    idle = delete(Reporter).where(Reporter.last_at <= now - REPORTERS_KEPT).returning(Reporter.digest)
+    return sum(len(session.scalars(statement).all()) for statement in (keys, hooks, idle))
 
 
 def overdue(session: Session, now: datetime) -> dict[str, float]:
@@ -152,6 +207,20 @@ def _hide(session: Session, ids: Sequence[UUID], because: str, now: datetime, un
     session.execute(
         update(Case)
         .where(Case.item_id.in_(ids), Case.state == CaseState.OPEN)
-        .values(state=CaseState.CLOSED, closed_at=now)
+        .where(~(_under_appeal(Case.item_id) & (Case.kind == CaseKind.APPEAL)))
+        .values(state=CaseState.CLOSED, closed_at=now, claim_until=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _under_appeal(item: InstrumentedAttribute[UUID]) -> ColumnElement[bool]:
+    return exists().where(Appeal.item_id == item, Appeal.state == "open")
+
+
+def _withdraw_appeals(session: Session, ids: Sequence[UUID], now: datetime, by: str) -> None:
+    session.execute(
+        update(Appeal)
+        .where(Appeal.item_id.in_(ids), Appeal.state == "open", Appeal.by == by)
+        .values(state="withdrawn", closed_at=now)
         .execution_options(synchronize_session=False)
     )

@@ -1,6 +1,7 @@
 """The outbox: what clients are to be told, written in the transaction of what it tells of.
 
 A row is one message to one endpoint: pending -> leased -> delivered | dead. It holds ids and short words only.
+What can still be undone is written down too, but not sent before its undo window ends (`not_before`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from moderation.domain.errors import InvalidInput
@@ -20,8 +21,16 @@ from moderation.storage.database import insert_many
 from moderation.storage.ids import new_id
 from moderation.storage.tables import Outbox, WebhookEndpoint
 
-EVENTS = ("item.decided", "item.in_review", "item.deleted")
+EVENTS = (
+    "item.decided",
+    "item.in_review",
+    "item.deleted",
+    "author.measure",
+    "author.measure_reversed",
+    "appeal.decided",
+)
 WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+WORDS = 16  # of one list
 WEBHOOK_ID = re.compile(r"msg_([0-9a-f]{32})")
 
 
@@ -29,8 +38,11 @@ WEBHOOK_ID = re.compile(r"msg_([0-9a-f]{32})")
 class Notice:
     """Something to tell a client of an item.
 
+    With `not_before` it waits until then; `undo_id` is that of the act it tells of, by which `withdraw` finds it.
+
     Raises:
-        ValueError: the event or payload isn't ours: only ids, short words and whole numbers go out.
+        ValueError: the event or payload isn't ours: only ids, short words, short lists of them and whole
+            numbers go out.
     """
 
     client: str
@@ -38,15 +50,23 @@ class Notice:
     event: str
     payload: Mapping[str, Any]
     callback_id: UUID | None = None
+    not_before: datetime | None = None
+    undo_id: UUID | None = None
 
     def __post_init__(self) -> None:
         if self.event not in EVENTS:
             raise ValueError(f"there is no event {self.event!r}")
         for key, value in self.payload.items():
-            if not (
-                value is None or isinstance(value, int) or (isinstance(value, str) and WORD.fullmatch(value))
-            ):
-                raise ValueError(f"{key!r} of {self.event} is neither an id nor a short word")
+            if not (value is None or isinstance(value, int) or _is_word(value) or _are_words(value)):
+                raise ValueError(f"{key!r} of {self.event} is neither an id, a short word nor a list of them")
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and WORD.fullmatch(value) is not None
+
+
+def _are_words(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) <= WORDS and all(map(_is_word, value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +123,30 @@ def _message(entry: Notice, endpoint: UUID, now: datetime) -> dict[str, Any]:
         "created_at": now,
         "state": "pending",
         "attempts": 0,
-        "not_before": now,
+        "not_before": now if entry.not_before is None else max(now, entry.not_before),
+        "undo_id": entry.undo_id,
     }
+
+
+def withdraw(session: Session, undo_id: UUID) -> bool:
+    """Drop what was to be told of an act that is undone; False if a part of it was sent, or is being sent."""
+    unsent = (Outbox.state == "pending") & (Outbox.attempts == 0)
+    session.execute(
+        delete(Outbox).where(Outbox.undo_id == undo_id, unsent).execution_options(synchronize_session=False)
+    )
+    return session.scalar(select(Outbox.id).where(Outbox.undo_id == undo_id).limit(1)) is None
+
+
+def told_at(session: Session, item_id: UUID, decision_id: UUID) -> datetime | None:
+    """When the first endpoint took the webhook that told of a decision; None if none has."""
+    return session.scalar(
+        select(func.min(Outbox.delivered_at)).where(
+            Outbox.item_id == item_id,
+            Outbox.event == "item.decided",
+            Outbox.delivered_at.is_not(None),
+            Outbox.payload["decision_id"].astext == str(decision_id),
+        )
+    )
 
 
 # Max-min fair: the oldest row of every endpoint comes before the second of any. Rows in flight count, so

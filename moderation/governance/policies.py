@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.resources import files
 
@@ -12,7 +12,7 @@ import yaml
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from moderation.domain.errors import Fault, NotFound, PolicyInvalid
+from moderation.domain.errors import Conflict, Fault, NotFound, PolicyInvalid
 from moderation.domain.policy import Policy, parse_policy
 from moderation.governance import audit
 from moderation.storage.tables import PolicyRow
@@ -50,16 +50,27 @@ def read(document: str, version: int) -> Policy:
     return policy
 
 
-def publish(session: Session, document: str, published_by: str, now: datetime) -> Policy:
+def publish(
+    session: Session, document: str, published_by: str, now: datetime, *, base: int | None = None
+) -> Policy:
     """Publish `document` as the next version and audit its hash; the same document twice is one version.
+
+    With `base`, the version that was edited, only if that is still the one in force.
 
     Raises:
         PolicyInvalid: the document has faults; nothing is published.
+        Conflict: somebody else published after `base`.
     """
     session.execute(select(func.pg_advisory_xact_lock(7_203_003)))
     sha256 = hashlib.sha256(document.encode()).hexdigest()
     known = session.scalar(select(PolicyRow).where(PolicyRow.sha256 == sha256))
     newest = session.scalar(select(func.max(PolicyRow.version))) or 0
+    if base is not None and newest != base:
+        raise Conflict(
+            f"Version {newest} was published while you edited version {base}; compare the two, and put your "
+            "changes into the newer one.",
+            code="policy_moved_on",
+        )
     if known is not None and known.version == newest:
         return read(known.document, known.version)
     if known is not None:
@@ -98,6 +109,40 @@ def newest_document(session: Session) -> tuple[int, str]:
     return row.version, row.document
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """When a version was published, and by whom; without its document."""
+
+    version: int
+    sha256: str
+    published_at: datetime
+    published_by: str
+
+
+def versions(session: Session) -> list[Version]:
+    """Every version that was published, the newest first."""
+    rows = session.execute(
+        select(PolicyRow.version, PolicyRow.sha256, PolicyRow.published_at, PolicyRow.published_by).order_by(
+            PolicyRow.version.desc()
+        )
+    )
+    return [Version(*row) for row in rows]
+
+
+def document_of(session: Session, version: int) -> str:
+    """The document of a version.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    row = session.get(PolicyRow, version)
+    if row is None:
+        raise NotFound(
+            f"There is no version {version} of the policy; the list of versions says which there are."
+        )
+    return row.document
+
+
 class PolicyCache:
     """The policy in force, parsed once per version: documents are immutable, so a version never changes."""
 
@@ -113,10 +158,17 @@ class PolicyCache:
         newest = session.scalar(select(func.max(PolicyRow.version)))
         if newest is None:
             raise NotFound("No policy is published; run `moderation migrate` to publish the default one.")
-        if newest not in self._parsed:
-            document = session.scalars(select(PolicyRow.document).where(PolicyRow.version == newest)).one()
-            self._parsed[newest] = read(document, newest)
-        return self._parsed[newest]
+        return self.version(session, newest)
+
+    def version(self, session: Session, version: int) -> Policy:
+        """A published version, in force or not: what was decided by it is read by it.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        if version not in self._parsed:
+            self._parsed[version] = read(document_of(session, version), version)
+        return self._parsed[version]
 
 
 def _refuse_aliases(document: str) -> None:

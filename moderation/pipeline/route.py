@@ -1,31 +1,33 @@
-"""Stage 5: the policy's word on each item, and whether people are asked."""
+"""Stage 5: the policy's word on each item, and whether people are asked; the audit draw comes last."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from uuid import UUID
 
 from models.registry import Manifest
 from moderation.domain.cases import CaseReason
-from moderation.domain.decisions import CaseDraft, Outcome
+from moderation.domain.decisions import UNKNOWN_SEVERITY, CaseDraft, Outcome, blind_draft
 from moderation.domain.policy import Policy
-from moderation.domain.routing import Route, Routing
+from moderation.domain.routing import Route, Routing, audit_propensity
 from moderation.domain.routing import route as decide
 from moderation.domain.signals import DetectorStatus, Signal
 from moderation.pipeline.batch import Batch, Image, Text, failed
 
 
-def route(batch: Batch, policy: Policy, detectors: Sequence[Manifest]) -> dict[UUID, Outcome]:
-    """The outcome of every item of the batch."""
-    return {item.id: _outcome(batch, item.id, policy, detectors) for item in batch.items}
+def route(
+    batch: Batch, policy: Policy, detectors: Sequence[Manifest], dice: Callable[[], float]
+) -> dict[UUID, Outcome]:
+    """The outcome of every item of the batch; `dice` gives a number in [0, 1) for each."""
+    return {item.id: _outcome(batch, item.id, policy, detectors, dice()) for item in batch.items}
 
 
-def _outcome(batch: Batch, item: UUID, policy: Policy, detectors: Sequence[Manifest]) -> Outcome:
+def _outcome(batch: Batch, item: UUID, policy: Policy, detectors: Sequence[Manifest], dice: float) -> Outcome:
     batch.signals.setdefault(item, []).extend(_unjudged(batch, item))
     signals = batch.signals[item]
     routing = decide(policy, signals, batch.matches.get(item, []))
-    case = _case(routing, policy) if routing.route is Route.REVIEW else None
+    case = _case(routing, policy) if routing.route is Route.REVIEW else _audit(routing, policy, dice)
     findings = tuple(asdict(finding) for finding in routing.findings)
     return Outcome(routing, findings, _detectors(signals, detectors), case)
 
@@ -43,10 +45,19 @@ def _case(routing: Routing, policy: Policy) -> CaseDraft:
     if routing.category is None and routing.failed:
         reason = CaseReason.DETECTOR_FAILED
     else:
-        reason = CaseReason.BANK if routing.matched else CaseReason.UNCERTAIN
+        reason = CaseReason.BANK if routing.matches else CaseReason.UNCERTAIN
     # What nobody could judge is as urgent as a toss-up of middling gravity.
-    severity, probability = (rule.severity, routing.probability) if rule else (3, 0.5)
+    severity, probability = (rule.severity, routing.probability) if rule else (UNKNOWN_SEVERITY, 0.5)
     return CaseDraft(reason, routing.category, severity, probability)
+
+
+def _audit(routing: Routing, policy: Policy, dice: float) -> CaseDraft | None:
+    """A blind check of what the machine decided alone, if this item is drawn."""
+    propensity = audit_propensity(policy, routing)
+    if dice >= propensity:
+        return None
+    category = routing.findings[0].category if routing.findings else None
+    return blind_draft(CaseReason.AUDIT, policy, category, propensity)
 
 
 def _detectors(signals: Iterable[Signal], known: Sequence[Manifest]) -> tuple[dict[str, str], ...]:

@@ -6,11 +6,12 @@ still carry the token. Whatever happened in between, a stale worker commits noth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -22,8 +23,11 @@ from moderation import metrics
 from moderation.domain.content import ItemState
 from moderation.domain.decisions import Outcome
 from moderation.domain.policy import Policy
+from moderation.domain.routing import Route
 from moderation.domain.signals import DetectorStatus
+from moderation.features import sketch
 from moderation.features.decode import MAX_FRAMES, SIDE, Decoder
+from moderation.features.sketch import Sketch
 from moderation.governance.policies import PolicyCache
 from moderation.pipeline.batch import Batch
 from moderation.pipeline.classify_image import Rgb, classify_image
@@ -31,7 +35,7 @@ from moderation.pipeline.classify_text import classify_text
 from moderation.pipeline.match import match
 from moderation.pipeline.normalise import normalise
 from moderation.pipeline.route import route
-from moderation.review import decisions
+from moderation.review import clusters, decisions, reports
 from moderation.review.decisions import Recorded
 from moderation.storage import items as queue
 from moderation.storage.blobs import FolderBlobs
@@ -56,6 +60,7 @@ class Tools:
     decoder: Decoder
     text: Sequence[TextClassifier]
     image: Sequence[Classifier[Rgb]]
+    dice: Callable[[], float]  # uniform in [0, 1): which automatic decisions people check
 
     @property
     def detectors(self) -> list[Manifest]:
@@ -70,6 +75,7 @@ class Screened:
     batch: Batch
     outcomes: Mapping[UUID, Outcome]
     policy: Policy
+    sketches: Sequence[Mapping[str, Any]] = ()
 
 
 def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease: timedelta) -> Screened:
@@ -98,7 +104,24 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
     with _timed("classify_image"):
         classify_image(batch, tools.image)
     with _timed("route"):
-        return Screened(batch, route(batch, policy, tools.detectors), policy)
+        outcomes = route(batch, policy, tools.detectors, tools.dice)
+    # Only what people decide is compared with its like: the rest does not pay for it.
+    before_people = [item for item, outcome in outcomes.items() if outcome.routing.route is Route.REVIEW]
+    return Screened(batch, outcomes, policy, _sketches(tools.vault, batch, before_people))
+
+
+def _sketches(vault: Vault, batch: Batch, ids: Sequence[UUID]) -> list[Mapping[str, Any]]:
+    """The sketches of `ids` as stored; none of an item with a part that could not be read."""
+    made: dict[UUID, list[tuple[str, Sketch]]] = {item: [] for item in ids}
+    for text in batch.texts:
+        if text.item in made:
+            made[text.item].append((text.part, sketch.of_text(text.text)))
+    for image in batch.images:
+        if image.picture is None:
+            made.pop(image.item, None)
+        elif image.item in made:
+            made[image.item].append((image.part, sketch.of_picture(image.picture)))
+    return [row for item, sketches in made.items() for row in clusters.rows(vault, item, sketches)]
 
 
 def _fitting(ids: Sequence[UUID], parts: Sequence[Part]) -> list[UUID]:
@@ -127,10 +150,12 @@ def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:
         return []
     recorded = decisions.record(session, policy, [(item, outcomes[item.id]) for item in kept], batch.now)
     _store_signals(session, batch, kept)
+    clusters.store(session, [row for row in screened.sketches if row["item_id"] in held])
     for item in kept:
         for signal in batch.signals.get(item.id, ()):
             if signal.status is DetectorStatus.FAILED:
                 metrics.DETECTOR_FAILURES.labels(signal.detector).inc()
+    reports.take_up(session, policy, kept, batch.now)
     queue.notify_decided(session, [one.item for one in recorded])
     return recorded
 
@@ -162,6 +187,7 @@ def _bury(session: Session, policy: Policy, spent: Sequence[Item], now: datetime
         return []
     outcomes = [(item, decisions.unscreened(item.attempts)) for item in spent]
     recorded = decisions.record(session, policy, outcomes, now, ItemState.DEAD)
+    reports.take_up(session, policy, spent, now)
     queue.notify_decided(session, [one.item for one in recorded])
     return recorded
 

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from moderation import metrics
-from moderation.domain import cases, retention
-from moderation.domain.cases import CaseReason, CaseState
+from moderation.domain import retention
+from moderation.domain.access import Permission
+from moderation.domain.cases import CaseKind, CaseReason, Verdict
 from moderation.domain.content import ItemState
-from moderation.domain.decisions import CaseDraft, DecidedBy, Outcome
+from moderation.domain.decisions import AccountMeasure, CaseDraft, DecidedBy, Judgement, Outcome, Restriction
+from moderation.domain.errors import Conflict, Forbidden, NotFound
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route, Routing
-from moderation.governance import audit
-from moderation.storage.database import after_commit, among, insert_many
+from moderation.domain.signals import Match
+from moderation.governance import audit, outbox
+from moderation.governance.outbox import Notice
+from moderation.governance.sessions import PersonPrincipal
+from moderation.review import measures, notes, reporters
+from moderation.review.force import clock_of, in_force, lock_items, pending, standing
+from moderation.review.opening import case_row
+from moderation.review.undoing import undo
+from moderation.storage import items as queue
+from moderation.storage.database import after_commit, insert_many
 from moderation.storage.ids import new_id
-from moderation.storage.tables import Case, Decision, Item
+from moderation.storage.tables import AccountAction, Case, Decision, Item
+from moderation.storage.vault import Vault
+
+__all__ = ["Recorded", "by_person", "in_force", "lock_items", "pending", "record", "reverse", "standing", "undo",
+           "unscreened"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,9 @@ def record(
     _finish_items(session, policy, outcomes, now, state)
     insert_many(session, Decision, [_decision(*draft, policy, now) for draft in drafts])
     opened = [
-        _case(item, outcome.case, decision, policy, now) for item, outcome, decision in drafts if outcome.case
+        case_row(policy, item, decision, outcome.case, now)
+        for item, outcome, decision in drafts
+        if outcome.case
     ]
     insert_many(session, Case, opened)
     events = [
@@ -132,10 +148,12 @@ def _decision(
         "category": routing.category,
         "reasons": list(routing.reasons),
         "findings": [_rounded(finding) for finding in outcome.findings],
+        "matches": [_named(match) for match in routing.matches],
         "detectors": list(outcome.detectors),
         "decided_by": DecidedBy.MACHINE,
         "policy_version": policy.version,
         "decided_at": now,
+        "effective_at": now,
     }
 
 
@@ -143,28 +161,243 @@ def _rounded(finding: Mapping[str, Any]) -> dict[str, Any]:
     return {**finding, "probability": round(finding["probability"], 4)}
 
 
-def _case(item: Item, draft: CaseDraft, decision: UUID, policy: Policy, now: datetime) -> dict[str, Any]:
+def _named(match: Match) -> dict[str, Any]:
     return {
-        "id": new_id(now),
-        "item_id": item.id,
-        "author_id": item.author_id,
-        "client": item.client,
-        "decision_id": decision,
-        "reason": draft.reason,
-        "category": draft.category,
-        "severity": draft.severity,
-        "priority": cases.priority(draft.probability, draft.severity, item.reach),
-        "deadline": cases.deadline(policy, draft.category, now),
-        "state": CaseState.OPEN,
-        "opened_at": now,
+        "part": match.part,
+        "bank": match.bank,
+        "entry": match.entry,
+        "action": match.action,
+        "verified": match.verified,
     }
 
 
-def effective(session: Session, ids: Sequence[UUID]) -> dict[UUID, Decision]:
-    """The decision in force for each of `ids` that has one: the newest that nothing supersedes."""
-    rows = session.scalars(
-        select(Decision)
-        .where(among(Decision.item_id, ids), Decision.superseded_at.is_(None))
-        .order_by(Decision.policy_version, Decision.id)
+def by_person(
+    session: Session,
+    policy: Policy,
+    item: Item,
+    judgement: Judgement,
+    *,
+    person_id: UUID,
+    case_id: UUID | None,
+    undo_id: UUID,
+    now: datetime,
+    reverses: UUID | None = None,
+) -> UUID:
+    """Record a person's decision, in force once the undo window is over; its id.
+
+    Until then whatever was in force stays so for everybody outside. `judgement` has passed
+    `domain.decisions.checked`, and the caller holds the item (`lock_items`).
+    """
+    case = session.get(Case, case_id) if case_id else None
+    found_by = case.kind if case else CaseKind.REVIEW
+    author = Authorship(f"person:{person_id}", person_id, case_id, undo_id, reverses, found_by)
+    window = timedelta(seconds=policy.review.undo_seconds)
+    return _decide(session, policy, item, judgement, author, now, now + window)
+
+
+def reverse(
+    session: Session,
+    vault: Vault,
+    policy: Policy,
+    person: PersonPrincipal | None,
+    decision_id: UUID,
+    now: datetime,
+    note: str | None = None,
+) -> UUID:
+    """Reverse a decision in force at once, and lift every restriction and measure it brought; the new one's id.
+
+    A reversal that is itself reversed restores what it had reversed, but for measures against the account.
+
+    Raises:
+        NotFound: there is no such decision.
+        Forbidden: the person may not reverse decisions.
+        Conflict: it is not in force, or there is nothing in it to reverse.
+    """
+    if person is not None and Permission.DECISION_REVERSE not in person.permissions:
+        raise Forbidden("Your roles don't reverse decisions; ask a lead.")
+    row = session.get(Decision, decision_id)
+    item = lock_items(session, [row.item_id]).get(row.item_id) if row else None
+    if row is None or item is None:
+        raise NotFound("There is no such decision.")
+    session.refresh(row)
+    if row.superseded_at is not None:
+        raise Conflict("This decision is not in force any more; reverse the one that is.", code="superseded")
+    if row.effective_at > now:
+        raise Conflict(
+            "This decision can still be undone; wait until it is in force.", code="not_in_force_yet"
+        )
+    author = Authorship(
+        person.actor if person else audit.MACHINE,
+        person.person_id if person else None,
+        row.case_id,
+        None,
+        row.id,
+        "reversal",
     )
-    return {row.item_id: row for row in rows}
+    identifier = _decide(session, policy, item, _restored(session, row), author, now, now)
+    if person is not None and note:
+        notes.add_to_item(session, vault, person, item, row, note, now)
+    queue.notify_decided(session, [item.id])
+    return identifier
+
+
+def _restored(session: Session, row: Decision) -> Judgement:
+    """What holds once `row` is reversed: nothing is restricted, or what `row` itself had reversed."""
+    former = session.get(Decision, row.reverses) if row.reverses else None
+    if former is not None and former.route in set(Verdict):
+        restrictions = tuple(Restriction(name) for name in former.restrictions)
+        return Judgement(Verdict(former.route), former.category, former.clause, restrictions)
+    if row.route not in (Verdict.LIMIT, Verdict.REMOVE):
+        raise Conflict(
+            "This decision restricts nothing; open its case and decide anew.", code="no_restriction"
+        )
+    return Judgement(Verdict.ALLOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Authorship:
+    """Who decides, on what occasion, and by what it can be taken back."""
+
+    actor: str
+    person_id: UUID | None
+    case_id: UUID | None
+    undo_id: UUID | None
+    reverses: UUID | None
+    found_by: str
+
+
+def _decide(
+    session: Session,
+    policy: Policy,
+    item: Item,
+    judgement: Judgement,
+    author: Authorship,
+    now: datetime,
+    effective_at: datetime,
+) -> UUID:
+    former = standing(session, item.id)
+    if former is not None:
+        # One decision after the other: a shorter window in a newer policy must not overtake one that still runs.
+        effective_at = max(effective_at, former.effective_at)
+        _supersede(session, item.id, effective_at)
+    overturned = former is not None and former.route not in (Route.REVIEW, judgement.verdict)
+    reverses = author.reverses or (former.id if former and overturned else None)
+    identifier = new_id(now)
+    row = _person_row(item, judgement, author, policy, now)
+    row |= {"id": identifier, "effective_at": effective_at, "reverses": reverses}
+    row |= {"supersedes": former.id if former else None, "clock_before": clock_of(item)}
+    insert_many(session, Decision, [row])
+    _set_clock(item, judgement, policy, now, effective_at)
+    session.flush()
+    _measure(session, item, identifier, judgement, author, now, effective_at)
+    reporters.resolve(session, item.id, judgement.verdict, now, identifier)
+    outbox.enqueue(session, [_notice(item, identifier, judgement, effective_at, author.undo_id)], now)
+    details = {"decision": str(identifier), "verdict": judgement.verdict, "policy": policy.version}
+    details |= {"case": str(author.case_id)} if author.case_id else {}
+    details |= {"reverses": str(reverses)} if reverses else {}
+    audit.record(session, [audit.Event(author.actor, "decision.made", "item", str(item.id), details)], now)
+    by = DecidedBy.PERSON if author.person_id else DecidedBy.MACHINE
+    after_commit(session, lambda: metrics.DECISIONS.labels(row["route"], row["category"] or "none", by).inc())
+    if overturned:
+        after_commit(session, metrics.OVERTURNS.labels(author.found_by).inc)
+    return identifier
+
+
+def _supersede(session: Session, item_id: UUID, at: datetime) -> None:
+    session.execute(
+        update(Decision)
+        .where(Decision.item_id == item_id, Decision.superseded_at.is_(None))
+        .values(superseded_at=at)
+        .execution_options(synchronize_session="fetch")
+    )
+
+
+def _person_row(
+    item: Item, judgement: Judgement, author: Authorship, policy: Policy, now: datetime
+) -> dict[str, Any]:
+    clause = policy.clause(judgement.clause) if judgement.clause else None
+    said = f"Clause {clause.id}: {clause.reason or clause.rule}" if clause else "It breaks no rule."
+    return {
+        "item_id": item.id,
+        "author_id": item.author_id,
+        "client": item.client,
+        "route": str(judgement.verdict),
+        "category": judgement.category,
+        "reasons": [said],
+        "findings": [],
+        "detectors": [],
+        "decided_by": DecidedBy.PERSON if author.person_id else DecidedBy.MACHINE,
+        "policy_version": policy.version,
+        "decided_at": now,
+        "undo_id": author.undo_id,
+        "person_id": author.person_id,
+        "case_id": author.case_id,
+        "clause": judgement.clause,
+        "restrictions": [str(restriction) for restriction in judgement.restrictions],
+    }
+
+
+def _set_clock(
+    item: Item, judgement: Judgement, policy: Policy, now: datetime, effective_at: datetime
+) -> None:
+    # What is deleted already ends when it was going to: an answer to an appeal must not bring it back.
+    if item.state == ItemState.DELETED:
+        return
+    rule = policy.categories.get(judgement.category or "")
+    clock = policy.retention.for_verdict(judgement.verdict, rule.retention if rule else None)
+    item.retention_class, item.decided_at = clock.name, now
+    # What is due already, because people came to it late, still waits until nobody can undo the decision.
+    item.expires_at = max(retention.due(clock, item.received_at, now), effective_at)
+
+
+def _measure(
+    session: Session,
+    item: Item,
+    identifier: UUID,
+    judgement: Judgement,
+    author: Authorship,
+    now: datetime,
+    effective_at: datetime,
+) -> None:
+    """Take the account measure that was decided, and lift those of earlier decisions that it replaces.
+
+    Whoever confirms a restriction and says nothing of the account leaves the account as it is.
+    """
+    undo_id, actor = author.undo_id, author.actor
+    live = session.execute(
+        select(AccountAction.decision_id, AccountAction.kind)
+        .join(Decision, Decision.id == AccountAction.decision_id)
+        .where(AccountAction.author_id == item.author_id, AccountAction.reversed_at.is_(None))
+        .where(Decision.item_id == item.id)
+    ).all()
+    # A suspension has an end of its own, so that another one is never the same.
+    if judgement.measure is not AccountMeasure.SUSPEND and judgement.measure in {kind for _, kind in live}:
+        return
+    if judgement.verdict is Verdict.ALLOW or judgement.measure is not None:
+        for decision_id in sorted({decision for decision, _ in live}):
+            measures.reverse_of(
+                session, item, decision_id, identifier, now,
+                actor=actor, effective_at=effective_at, undo_id=undo_id,
+            )  # fmt: skip
+    measures.take(
+        session, item, identifier, judgement, now, actor=actor, effective_at=effective_at, undo_id=undo_id
+    )
+
+
+def _notice(
+    item: Item, identifier: UUID, judgement: Judgement, effective_at: datetime, undo_id: UUID | None
+) -> Notice:
+    return Notice(
+        client=item.client,
+        item_id=item.id,
+        event="item.decided",
+        payload={
+            "item_id": str(item.id),
+            "decision_id": str(identifier),
+            "verdict": str(judgement.verdict),
+            "restrictions": [str(restriction) for restriction in judgement.restrictions],
+        },
+        callback_id=item.callback_id,
+        not_before=effective_at,
+        undo_id=undo_id,
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, TextClause, and_, exists, func, select, text, update
+from sqlalchemy import Row, TextClause, and_, exists, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from moderation.domain.content import ItemState, Lane
@@ -203,15 +203,19 @@ def by_external(
 
 
 def page(
-    session: Session, client: str, status: str | None, before: UUID | None, limit: int
+    session: Session, client: str, status: str | None, before: UUID | None, limit: int, now: datetime
 ) -> Sequence[Item]:
     """Items of `client` newest first, those older than `before`, of one status or of all but `deleted`."""
     query = select(Item).where(Item.client == client).order_by(Item.id.desc()).limit(limit)
     if before is not None:
         query = query.where(Item.id < before)
     if status in ("in_review", "decided"):
+        # What a person decided is in force, and so known outside, once it can't be undone any more.
         reviewed = exists().where(
-            Decision.item_id == Item.id, Decision.superseded_at.is_(None), Decision.route == Route.REVIEW
+            Decision.item_id == Item.id,
+            Decision.route == Route.REVIEW,
+            Decision.effective_at <= now,
+            or_(Decision.superseded_at.is_(None), Decision.superseded_at > now),
         )
         settled = Item.state.in_([ItemState.DONE, ItemState.DEAD])
         query = query.where(settled, reviewed if status == "in_review" else ~reviewed)

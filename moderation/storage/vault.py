@@ -158,6 +158,21 @@ class Vault:
             )
         return keys
 
+    def keys_of(self, item: UUID, author: UUID) -> tuple[Key | None, Key | None]:
+        """The keys of one item and of its author, in one look-up; None where there is none."""
+        with self._keystore.connect() as connection:
+            row = connection.execute(
+                select(AuthorKey.wrapped, ItemKey.wrapped)
+                .outerjoin(ItemKey, (ItemKey.author_id == AuthorKey.author_id) & (ItemKey.item_id == item))
+                .where(AuthorKey.author_id == author)
+            ).one_or_none()
+        if row is None:
+            return None, None
+        whose = self._unwrap("author_keys", author, row[0])
+        if row[1] is None:
+            return None, whose
+        return Key(item, AESGCM(whose.decrypt(row[1], "item_keys", "wrapped", str(item)))), whose
+
     def destroy_item_keys(self, items: Sequence[UUID]) -> int:
         """Destroy keys for good; returns how many there were. Doing it again changes nothing."""
         with self._keystore.begin() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,10 +13,17 @@ from schemathesis.python import asgi
 from sqlalchemy import select
 
 from api import problems
+from moderation.domain.access import Role
+from moderation.domain.cases import CaseReason
+from moderation.domain.decisions import CaseDraft
+from moderation.domain.policy import Policy
+from moderation.domain.routing import Route
+from moderation.review import decisions, opening
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
 from moderation.storage.tables import Decision, Item
-from tests import fuzz
+from moderation.storage.vault import Vault
+from tests import fuzz, people, reviewing
 from tests.support import drain
 
 SEED = 20261122
@@ -39,15 +47,37 @@ def checked(status: int, headers: Any, request: str) -> int:
     return status
 
 
+def a_case(client: TestClient, databases: Databases, policy: Policy) -> dict[str, str]:
+    """Ids that lead somewhere: of an item, its decision and its open case."""
+    now = datetime.now(UTC)
+    item = reviewing.decided(client, databases, policy, now, route=Route.REMOVE, category="spam")
+    with transaction(databases.content) as session:
+        decision = decisions.in_force(session, [item], now)[item].id
+        draft = CaseDraft(CaseReason.UNCERTAIN, "spam", 1, 0.5)
+        case = opening.open_case(session, policy, session.get_one(Item, item), decision, draft, now)
+    return {"item_id": str(item), "decision_id": str(decision), "case_id": str(case)}
+
+
 def test_whatever_the_document_allows_or_forbids(
-    client: TestClient, api_key: str, databases: Databases
+    client: TestClient, api_key: str, databases: Databases, vault: Vault, policy: Policy
 ) -> None:
     seen: Counter[tuple[str, int]] = Counter()
     schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
-    headers = {"Authorization": f"Bearer {api_key}"}
+    # One who may do everything, so that requests get past the door; an hour's worth of them in a minute.
+    somebody = people.new_person(databases, vault, *Role)
+    tokens = {"ApiKey": api_key, "PersonSession": people.new_session(databases, somebody)}
+    known = a_case(client, databases, policy)
     with asgi.get_client(client.app) as session:
 
         def call(case: fuzz.Request) -> None:
+            security = case.operation.definition.raw.get("security") or [{"ApiKey": []}]
+            headers = {"Authorization": f"Bearer {tokens[next(iter(security[0]))]}"}
+            if (case.method, case.operation.path) == ("DELETE", "/v1/sessions/current"):
+                headers = {}  # or nobody would be logged in for the rest
+            if case.method != "DELETE" and sum(seen.values()) % 2:
+                case.path_parameters |= {
+                    name: value for name, value in known.items() if name in case.path_parameters
+                }
             answer = case.call(base_url="http://testserver", session=session, headers=headers)
             kind = answer.headers.get("content-type", [""])[0]
             status = checked(answer.status_code, {"content-type": kind}, case.as_curl_command())
@@ -57,6 +87,7 @@ def test_whatever_the_document_allows_or_forbids(
     documented = {(f"{o.method.upper()} {o.path}") for o in fuzz.operations(schema)}
     assert {operation for operation, _ in seen} == documented
     assert seen["POST /v1/items", 202] > 0, "some fit the document"
+    assert seen["POST /v1/review/cases/{case_id}/notes", 204] > 0, "also behind a person's door"
     assert seen["POST /v1/items", 422] > 0, "and some do not"
 
 

@@ -152,7 +152,10 @@ def test_the_endpoint_is_told(client: TestClient, databases: Databases) -> None:
 @contextmanager
 def under_way(settings: Settings) -> Iterator[worker.RegisteredWorker]:
     """A worker that has its batch and has not begun: whatever happens in here happens in between."""
-    with relay.opened(settings) as relaying, worker.opened(settings, jobs.SCREENING) as screening:
+    with (
+        relay.opened(settings) as relaying,
+        worker.opened(settings, jobs.SCREENING, lambda: 1.0) as screening,
+    ):
         assert relay.tick(relaying, datetime.now(UTC))
         yield screening
         screening.work(burst=True, logging_level="WARNING")
@@ -262,9 +265,9 @@ def test_an_author_is_forgotten_when_nothing_is_left(
         session.execute(
             update(Item).where(Item.author_id == authors[0]).values(expires_at=datetime.now(UTC) + DAY)
         )
-    assert erasure.sweep_authors(databases, vault) == 0
+    assert erasure.sweep_authors(databases, vault, datetime.now(UTC)) == 0
     assert sweep(datetime.now(UTC) + 2 * DAY) == 2
-    assert erasure.sweep_authors(databases, vault) == 1
+    assert erasure.sweep_authors(databases, vault, datetime.now(UTC)) == 1
     with databases.keystore.connect() as connection:
         left = connection.exec_driver_sql("SELECT author_id FROM author_keys").scalars().all()
     assert left == [authors[2]]
@@ -284,8 +287,10 @@ def test_an_author_is_not_forgotten_while_an_item_is_being_accepted(
             session, vault, blobs, policy, "app", [intake.Request(submission, "external:post-2")], now
         )
         assert isinstance(accepted, intake.Accepted)
-        assert erasure.sweep_authors(databases, vault) == 0, "their last item is gone, the next not yet here"
-    assert erasure.sweep_authors(databases, vault) == 0
+        assert erasure.sweep_authors(databases, vault, datetime.now(UTC)) == 0, (
+            "their last item is gone, the next not yet here"
+        )
+    assert erasure.sweep_authors(databases, vault, datetime.now(UTC)) == 0
     assert set(vault.item_keys([accepted.id])) == {accepted.id}
 
 
@@ -294,7 +299,7 @@ def test_an_author_who_comes_back_is_somebody_new(
 ) -> None:
     item = client.post("/v1/items", json=post("post-1")).json()
     client.delete(item["status_url"])
-    assert erasure.sweep_authors(databases, vault) == 1
+    assert erasure.sweep_authors(databases, vault, datetime.now(UTC)) == 1
     assert client.post("/v1/items", json=post("post-2")).status_code == 202
     before, after = support.items(databases)
     assert before.author_id != after.author_id

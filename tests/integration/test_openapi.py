@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api import openapi, schemas
 from api.schemas import ItemIn, ItemOut
 
 
@@ -51,8 +52,10 @@ def test_every_operation_explains_itself(document: dict[str, Any]) -> None:
 
 def test_what_needs_a_key_says_so_with_what_it_may_refuse(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
-        if path.startswith("/v1/"):
-            assert operation["security"] == [{"ApiKey": []}], (method, path)
+        if path.startswith("/v1/") and (method, path) != ("post", "/v1/sessions"):
+            of_people = path.startswith(("/v1/review/", "/v1/sessions/"))
+            wanted = "PersonSession" if of_people else "ApiKey"
+            assert operation["security"] == [{wanted: []}], (method, path)
             assert set(operation["responses"]) >= {"401", "403", "429", "503"}
         else:
             assert "security" not in operation, (method, path)
@@ -86,6 +89,16 @@ def test_the_examples_of_answers_have_their_shape(client: TestClient, document: 
         example = answers[code]["content"]["application/json"]["example"]
         assert set(example) <= set(ItemOut.model_fields)
         assert ItemOut.model_validate(example)
+
+
+@pytest.mark.parametrize(("path", "method", "code"), openapi.EXAMPLES)
+def test_every_other_example_has_its_shape(
+    document: dict[str, Any], path: str, method: str, code: str
+) -> None:
+    content = document["paths"][path][method]["responses"][code]["content"]["application/json"]
+    model = getattr(schemas, content["schema"]["$ref"].rpartition("/")[2])
+    assert set(content["example"]) <= set(model.model_fields)
+    assert model.model_validate(content["example"])
 
 
 def test_ready_when_everything_is(client: TestClient) -> None:

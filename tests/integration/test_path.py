@@ -15,7 +15,7 @@ from moderation.pipeline import run
 from moderation.pipeline.batch import Batch
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
-from moderation.storage.tables import AuditEvent, Case, Decision, Item, Outbox, Part, SignalRow
+from moderation.storage.tables import AuditEvent, BankEntry, Case, Decision, Item, Outbox, Part, SignalRow
 from tests import hostile, support
 from tests.support import MILD, bank_of, drain, image_part, post, text_part
 
@@ -82,6 +82,11 @@ def test_a_known_text_gets_its_banks_verdict(
     with transaction(databases.content) as session:
         cases = session.scalars(select(Case)).all()
         assert [case.reason for case in cases] == (["bank"] if action == "review" else [])
+        entry = session.scalars(select(BankEntry.id)).one()
+        assert session.scalars(select(Decision.matches)).one() == [
+            {"part": "body", "bank": f"bank_{text_digest(MILD).hex()[:8]}_{action}", "entry": str(entry),
+             "action": action, "verified": True}
+        ]  # fmt: skip
 
 
 def test_a_known_picture_is_matched_by_its_bytes(

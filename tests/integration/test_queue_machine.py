@@ -328,7 +328,7 @@ def parts(settings: Settings, databases: Databases, vault: Vault) -> Iterator[Pa
     with transaction(databases.content) as session:
         webhooks.register(session, vault, CLIENT, "here", "http://127.0.0.1:9999/", outbox.EVENTS, True, NOW)
     with Decoder() as decoder:
-        tools = Tools(databases, vault, blobs, PolicyCache(), decoder, text=(), image=())
+        tools = Tools(databases, vault, blobs, PolicyCache(), decoder, text=(), image=(), dice=lambda: 1.0)
         yield Parts(replace(settings, work=WORK), databases, vault, blobs, tools)
 
 

@@ -146,7 +146,7 @@ def test_what_the_policy_does_not_name_decides_nothing() -> None:
 @pytest.mark.parametrize("action", [BankAction.REMOVE, BankAction.LIMIT, BankAction.REVIEW])
 def test_a_verified_entry_gets_its_banks_action(action: BankAction) -> None:
     found = route(POLICY, [signal(spam=0.0)], [match(action)])
-    assert (str(found.route), found.matched, found.probability) == (str(action), True, 1.0)
+    assert (str(found.route), found.matches, found.probability) == (str(action), (match(action),), 1.0)
 
 
 def test_an_entry_that_nobody_verified_is_looked_at() -> None:
@@ -157,7 +157,7 @@ def test_an_entry_that_nobody_verified_is_looked_at() -> None:
 
 def test_a_label_decides_nothing() -> None:
     found = route(POLICY, [], [match(BankAction.LABEL)])
-    assert (found.route, found.matched) == (Route.ALLOW, False)
+    assert (found.route, found.matches) == (Route.ALLOW, ())
 
 
 def test_a_verified_allow_bank_clears_its_part_and_no_other() -> None:
@@ -165,8 +165,11 @@ def test_a_verified_allow_bank_clears_its_part_and_no_other() -> None:
     cleared = route(POLICY, [signal(spam=0.99)], [allow, match(BankAction.REMOVE)])
     assert cleared.route is Route.ALLOW
     assert "allow bank" in cleared.reasons[0]
+    assert cleared.matches == ()
     assert route(POLICY, [signal("title", spam=0.99)], [allow]).route is Route.REMOVE
-    assert route(POLICY, [], [allow, match(BankAction.REMOVE, part="title")]).route is Route.REMOVE
+    elsewhere = match(BankAction.REMOVE, part="title")
+    found = route(POLICY, [], [allow, match(BankAction.REMOVE), elsewhere])
+    assert (found.route, found.matches) == (Route.REMOVE, (elsewhere,))
 
 
 def test_an_allow_entry_that_nobody_verified_clears_nothing() -> None:

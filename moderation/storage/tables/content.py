@@ -135,7 +135,7 @@ class Sketch(Base):
     """
 
     __tablename__ = "sketches"
-    __table_args__ = (Index("ix_sketches_key", "key"),)
+    __table_args__ = (Index("ix_sketches_key", "key", "item_id"),)  # the newest first: ids are in time order
 
     item_id: Mapped[UUID] = _part(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
     part: Mapped[str] = _part(Text, primary_key=True)

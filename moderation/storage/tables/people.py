@@ -97,6 +97,7 @@ class Invitation(Base):
 
     digest: Mapped[bytes] = _account(Digest, primary_key=True, pii=Pii.DIGEST)
     id: Mapped[UUID] = _account(Uuid, unique=True)
+    kind: Mapped[str] = _account(Text)  # join, password (the second factor stays), reset (it does not)
     email: Mapped[bytes] = _account(Ciphertext, pii=Pii.CONTENT)
     roles: Mapped[list[str]] = _account(ARRAY(Text))
     person_id: Mapped[UUID | None] = _account(Uuid, ForeignKey("people.id"), pii=Pii.PSEUDONYM)

@@ -55,6 +55,8 @@ class Decision(Base):
         # What is in force is found by the index above, what was in force by this one; time by the id, a UUIDv7.
         Index("ix_decisions_superseded", "item_id", postgresql_where=text("superseded_at IS NOT NULL")),
         Index("ix_decisions_undo_id", "undo_id", postgresql_where=text("undo_id IS NOT NULL")),
+        # What matched a bank, of which there is little: how banks do is asked without reading the rest.
+        Index("ix_decisions_matched", "id", postgresql_where=text("matches <> '[]'")),
     )
 
     id: Mapped[UUID] = _decision(Uuid, primary_key=True)
@@ -65,6 +67,8 @@ class Decision(Base):
     category: Mapped[str | None] = _decision(Text)
     reasons: Mapped[list[str]] = _decision(JSONB)
     findings: Mapped[list[dict[str, Any]]] = _decision(JSONB)
+    # The matches that counted: part, bank, entry, action, verified. Names and ids, as they were at the time.
+    matches: Mapped[list[dict[str, Any]]] = _decision(JSONB, server_default=text("'[]'"))
     detectors: Mapped[list[dict[str, str]]] = _decision(JSONB)
     decided_by: Mapped[str] = _decision(Text)
     policy_version: Mapped[int] = _decision(Integer, ForeignKey("policies.version"))
@@ -80,6 +84,8 @@ class Decision(Base):
     clause: Mapped[str | None] = _decision(Text)
     restrictions: Mapped[list[str]] = _decision(ARRAY(Text), server_default=text("'{}'"))
     informed_at: Mapped[datetime | None] = _decision(Moment)
+    # The item's retention clock as it was before: what an undo puts back, and what callers are shown until then.
+    clock_before: Mapped[dict[str, Any] | None] = _decision(JSONB)
 
 
 class AccountAction(Base):
@@ -135,6 +141,11 @@ class Case(Base):
             "ix_cases_claimed",
             "claimed_by",
             postgresql_where=text("state = 'open' AND claimed_by IS NOT NULL"),
+        ),
+        Index(
+            "ix_cases_reserved",
+            "reserved_for",
+            postgresql_where=text("state = 'open' AND reserved_for IS NOT NULL"),
         ),
         Index("ix_cases_item_id", "item_id"),
         Index("ix_cases_author_id", "author_id"),
@@ -256,6 +267,8 @@ class Report(Base):
     __table_args__ = (
         Index("uq_reports_once", "item_id", "reporter_digest", unique=True),
         Index("ix_reports_reporter_digest", "reporter_digest"),
+        Index("ix_reports_author_id", "author_id"),
+        Index("ix_reports_settled_by", "settled_by", postgresql_where=text("settled_by IS NOT NULL")),
     )
 
     id: Mapped[UUID] = _report(Uuid, primary_key=True)
@@ -269,6 +282,7 @@ class Report(Base):
     case_id: Mapped[UUID | None] = _report(Uuid)
     reported_at: Mapped[datetime] = _report(Moment)
     outcome: Mapped[str | None] = _report(Text)  # upheld or rejected, once somebody decided
+    settled_by: Mapped[UUID | None] = _report(Uuid)  # the decision that said so
 
 
 class Reporter(Base):
@@ -297,6 +311,7 @@ class Appeal(Base):
             postgresql_nulls_not_distinct=True,
         ),
         Index("ix_appeals_item_id", "item_id"),
+        Index("ix_appeals_author_id", "author_id"),
         Index("ix_appeals_open", "deadline", postgresql_where=text("state = 'open'")),
         CheckConstraint("state IN ('open','upheld','reversed','withdrawn')", name="state"),
         CheckConstraint("by IN ('author','reporter')", name="by"),

@@ -42,6 +42,12 @@ class Outbox(Base):
         Index("ix_outbox_leased", "lease_until", postgresql_where=text("state = 'leased'")),
         Index("ix_outbox_dead", "client", "id", postgresql_where=text("state = 'dead'")),
         Index("ix_outbox_undo_id", "undo_id", postgresql_where=text("undo_id IS NOT NULL")),
+        # From when the time to appeal counts, where nobody said that the author was informed.
+        Index(
+            "ix_outbox_told",
+            "item_id",
+            postgresql_where=text("event = 'item.decided' AND delivered_at IS NOT NULL"),
+        ),
         CheckConstraint("state IN ('pending','leased','delivered','dead')", name="state"),
     )
 

@@ -65,9 +65,18 @@ def upgrade() -> None:
         sa.Column("case_id", sa.Uuid(), nullable=True),
         sa.Column("reported_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("settled_by", sa.Uuid(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),
     )
+    op.create_index(
+        "ix_reports_settled_by",
+        "reports",
+        ["settled_by"],
+        unique=False,
+        postgresql_where=sa.text("settled_by IS NOT NULL"),
+    )
     op.create_index("ix_reports_reporter_digest", "reports", ["reporter_digest"], unique=False)
+    op.create_index("ix_reports_author_id", "reports", ["author_id"], unique=False)
     op.create_index("uq_reports_once", "reports", ["item_id", "reporter_digest"], unique=True)
     op.create_table(
         "sketches",
@@ -77,7 +86,7 @@ def upgrade() -> None:
         sa.Column("key", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("item_id", "part", "band", name=op.f("pk_sketches")),
     )
-    op.create_index("ix_sketches_key", "sketches", ["key"], unique=False)
+    op.create_index("ix_sketches_key", "sketches", ["key", "item_id"], unique=False)
     op.create_table(
         "bundle_items",
         sa.Column("bundle_id", sa.Uuid(), nullable=False),
@@ -116,6 +125,7 @@ def upgrade() -> None:
         "invitations",
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("email", sa.LargeBinary(), nullable=False),
         sa.Column("roles", sa.ARRAY(sa.Text()), nullable=False),
         sa.Column("person_id", sa.Uuid(), nullable=True),
@@ -221,6 +231,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_appeals")),
     )
     op.create_index("ix_appeals_item_id", "appeals", ["item_id"], unique=False)
+    op.create_index("ix_appeals_author_id", "appeals", ["author_id"], unique=False)
     op.create_index(
         "ix_appeals_open", "appeals", ["deadline"], unique=False, postgresql_where=sa.text("state = 'open'")
     )
@@ -361,6 +372,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'open' AND urgent"),
     )
+    op.create_index(
+        "ix_cases_reserved",
+        "cases",
+        ["reserved_for"],
+        unique=False,
+        postgresql_where=sa.text("state = 'open' AND reserved_for IS NOT NULL"),
+    )
     op.create_foreign_key(op.f("fk_cases_reserved_for"), "cases", "people", ["reserved_for"], ["id"])
     op.create_foreign_key(op.f("fk_cases_claimed_by"), "cases", "people", ["claimed_by"], ["id"])
     op.add_column(
@@ -380,6 +398,18 @@ def upgrade() -> None:
         sa.Column("restrictions", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
     )
     op.add_column("decisions", sa.Column("informed_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "decisions", sa.Column("clock_before", postgresql.JSONB(astext_type=sa.Text()), nullable=True)
+    )
+    op.add_column(
+        "decisions",
+        sa.Column(
+            "matches",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+        ),
+    )
     op.create_index(
         "ix_decisions_superseded",
         "decisions",
@@ -394,6 +424,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("undo_id IS NOT NULL"),
     )
+    op.create_index(
+        "ix_decisions_matched",
+        "decisions",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("matches <> '[]'"),
+    )
     op.create_foreign_key(op.f("fk_decisions_person_id"), "decisions", "people", ["person_id"], ["id"])
     op.add_column("outbox", sa.Column("undo_id", sa.Uuid(), nullable=True))
     op.create_index(
@@ -402,6 +439,13 @@ def upgrade() -> None:
         ["undo_id"],
         unique=False,
         postgresql_where=sa.text("undo_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_outbox_told",
+        "outbox",
+        ["item_id"],
+        unique=False,
+        postgresql_where=sa.text("event = 'item.decided' AND delivered_at IS NOT NULL"),
     )
     op.add_column("people", sa.Column("name", sa.LargeBinary(), nullable=True))
     op.add_column(
