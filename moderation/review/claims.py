@@ -21,7 +21,7 @@ from moderation.governance.sessions import PersonPrincipal
 from moderation.review.force import ANY_TIME
 from moderation.review.listing import claim_of
 from moderation.review.views import Claim
-from moderation.storage.tables import Case, Decision, Opinion, Person
+from moderation.storage.tables import AuditEvent, Case, Decision, Opinion, Person
 
 LOST = "Somebody else has this case by now; nothing you wrote is lost if you still send it."
 
@@ -114,6 +114,16 @@ def has_judged(session: Session, person_id: UUID, case: Case) -> bool:
         Opinion.case_id == case.id, Opinion.person_id == person_id, Opinion.undone_at.is_(None)
     )
     return bool(session.scalar(select(mine)))
+
+
+def once_held(session: Session, person: PersonPrincipal, case: Case) -> bool:
+    """Whether somebody ever had this case in hand: the audit log remembers it when the case does not."""
+    claimed = exists().where(
+        AuditEvent.subject_id == str(case.id),
+        AuditEvent.action == "case.claimed",
+        AuditEvent.actor == person.actor,
+    )
+    return bool(session.scalar(select(claimed)))
 
 
 def had_part(session: Session, person_id: UUID, case: Case) -> bool:

@@ -238,11 +238,11 @@ def _used() -> Conflict:
 
 
 def _check_late(session: Session, person: PersonPrincipal, case: Case, number: int) -> None:
-    """An opinion is late only from somebody who could have had the case; whoever never could has no say in it."""
+    """An opinion is late only from somebody who had the case once: they could have it then, and are heard now."""
     if not 1 <= number <= case.claim_number:
         raise Conflict("This case was never claimed under this number; claim it first.", code="not_claimed")
-    if claims.had_part(session, person.person_id, case):
-        raise Conflict("You had a part in what this case checks; take another one.", code="own_decision")
+    if not claims.once_held(session, person, case):
+        raise Conflict("You never had this case in hand; claim it first.", code="not_claimed")
 
 
 def _check_measure(person: PersonPrincipal, judgement: Judgement) -> None:

@@ -239,7 +239,7 @@ def test_only_who_had_a_case_can_be_late_with_it(
     number = load.claim(bob, appeal).number
     with pytest.raises(Conflict) as refused:
         load.give(ann, appeal, REMOVE, number=number)
-    assert refused.value.code == "own_decision", "who decided has no say in the appeal, late or not"
+    assert refused.value.code == "not_claimed", "who decided has no say in the appeal, late or not"
     with transaction(load.engine) as session, pytest.raises(InvalidInput, match="had a part"):
         cases.hand_over(session, load.vault, bob, appeal, number, ann.person_id, None, load.now)
 
@@ -529,7 +529,7 @@ def test_of_what_has_ended_opinions_stay_and_nothing_else(
     assert page.gone
     assert page.parts == ()
     assert page.deleted_because == erasure.BY_CLIENT
-    late = load.give(lead, case_id, REMOVE, number=stale, note="Too late for a note.")
+    late = load.give(ann, case_id, REMOVE, number=stale, note="Too late for a note.")
     assert late.result is Result.LATE
     assert load.case(case_id).state == "closed"
     assert count(load.engine, "case_notes") == 0
