@@ -183,8 +183,10 @@ class Authenticator:
     def code(self) -> str:
         """The next code that the service takes, waiting for it if need be."""
         while True:
-            here = int(time.time()) // _STEP_SECONDS
-            step = max(self.last + 1, here - 1)  # one step early and late are allowed: clocks differ
+            here, gone = divmod(time.time(), _STEP_SECONDS)
+            # One step early and late are allowed, because clocks differ; but a late one must arrive in this step.
+            late = gone < _STEP_SECONDS - 10
+            step = max(self.last + 1, int(here) - late)
             if step <= here + 1:
                 self.last = step
                 return pyotp.TOTP(self.secret).generate_otp(step)
