@@ -302,7 +302,8 @@ class TestSupervisor:
     def test_who_does_not_listen_is_killed_with_all_it_started(self, tmp_path, hurried):
         code = (
             "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-            "print(os.fork()); time.sleep(60)"
+            # One write each: print() makes two, and those of two processes mix.
+            "os.write(1, b'%d\\n' % os.fork()); time.sleep(60)"
         )
         child = Child("deaf", python(code, tmp_path), stop_seconds=0.5 if not hurried else 60)
         supervisor = Supervisor([[child]], [], print)
