@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moderation import administration_cli
+from moderation.commands import people as people_commands
 
 if TYPE_CHECKING:
     from moderation.settings import Settings
@@ -85,8 +85,8 @@ def parser() -> argparse.ArgumentParser:
     _add_webhooks(commands)
     _add_policy(commands)
     _add_banks(commands)
-    administration_cli.add_people(commands, _part, _settings)
-    administration_cli.add_keys(commands, _part, _settings)
+    people_commands.add_people(commands, _part, _settings)
+    people_commands.add_keys(commands, _part, _settings)
     _add_labels(commands)
     return root
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import select
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,27 +19,18 @@ from redis import RedisError
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from moderation import jobs, metrics
+from moderation import jobs, upkeep
 from moderation.domain.content import Lane
-from moderation.governance import erasure, invitations, outbox, sessions
+from moderation.governance import outbox
 from moderation.governance.policies import PolicyCache
 from moderation.jobs import Broker
 from moderation.pipeline import run as pipeline
-from moderation.review import labels, listing
 from moderation.settings import Settings
-from moderation.storage import items, partitions
-from moderation.storage.blobs import FolderBlobs
+from moderation.storage import items
 from moderation.storage.database import Databases, connect, transaction
 from moderation.storage.items import Claim
-from moderation.storage.vault import Vault
 
 OUTBOX_BATCH = 32
-GAUGE_SECONDS = 5.0
-SWEEP_SECONDS = 15.0
-SWEEP_AT_MOST_SECONDS = 3.0
-SWEEP_ITEMS = 500
-UPKEEP_SECONDS = 3600.0
-DELIVERED_DAYS = 30
 log = structlog.get_logger()
 
 
@@ -51,12 +41,8 @@ class Relay:
     settings: Settings
     databases: Databases
     broker: Broker
-    vault: Vault
-    blobs: FolderBlobs
     policies: PolicyCache = field(default_factory=PolicyCache)
     credit: float = 0.0
-    lagging: set[str] = field(default_factory=set)
-    queues: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +72,13 @@ _DUE = """
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Relay until `stop` is set. Outages of database and broker are waited out."""
-    with opened(settings) as relay, closing(_Waiter(settings.database_url)) as waiter:
-        upkeep = [
-            _Every(GAUGE_SECONDS, lambda: _gauges(relay)),
-            _Every(SWEEP_SECONDS, lambda: _sweep(relay)),
-            _Every(UPKEEP_SECONDS, lambda: _upkeep(relay)),
-        ]
+    with (
+        upkeep.running(settings, stop),
+        opened(settings) as relay,
+        closing(_Waiter(settings.database_url)) as waiter,
+    ):
         while not stop.is_set():
             try:
-                for task in upkeep:
-                    task.run_if_due()
                 now = datetime.now(UTC)
                 if not tick(relay, now, waiter.due(now)):
                     waiter.wait(settings.work.poll_seconds)
@@ -109,9 +92,8 @@ def opened(settings: Settings) -> Iterator[Relay]:
     """A relay with its connections, which are let go of at the end."""
     databases = connect(settings.database_url, settings.keystore_url)
     broker = jobs.connect(settings.redis_url)
-    vault, blobs = Vault(databases.keystore, settings.kek), FolderBlobs(settings.blob_dir)
     try:
-        yield Relay(settings, databases, broker, vault, blobs)
+        yield Relay(settings, databases, broker)
     finally:
         broker.connection.close()
         databases.dispose()
@@ -193,80 +175,6 @@ def _send_webhooks(relay: Relay, now: datetime) -> bool:
     token, ids = claimed
     relay.broker.send(jobs.DELIVERY, jobs.DELIVER_JOB, token, ids)
     return True
-
-
-def _gauges(relay: Relay) -> None:
-    now = datetime.now(UTC)
-    with transaction(relay.databases.content) as session:
-        rows = items.backlog(session)
-        overdue = erasure.overdue(session, now)
-        waiting = outbox.oldest_due(session, now)
-        queues = listing.oldest_open(session)
-        missed = listing.missed(session, now)
-    counts: dict[tuple[str, str], int] = {
-        (lane, state): 0 for lane in Lane for state in ("received", "leased")
-    }
-    ages: dict[str, float] = dict.fromkeys(Lane, 0.0)
-    for _, lane, state, count, oldest in rows:
-        counts[lane, state] += count
-        ages[lane] = max(ages[lane], (now - oldest).total_seconds())
-    for (lane, state), count in counts.items():
-        metrics.BACKLOG_ITEMS.labels(lane, state).set(count)
-    for lane, age in ages.items():
-        metrics.BACKLOG_AGE.labels(lane).set(age)
-    metrics.OUTBOX_AGE.set((now - waiting).total_seconds() if waiting else 0.0)
-    # A label that was set once is set back to 0, or its alarm would never end.
-    relay.lagging.update(overdue)
-    for name in relay.lagging:
-        metrics.RETENTION_LAG.labels(name).set(overdue.get(name, 0.0))
-    relay.queues.update(queues)
-    for queue in relay.queues:
-        opened_at = queues.get(queue)
-        metrics.QUEUE_AGE.labels(queue).set((now - opened_at).total_seconds() if opened_at else 0.0)
-        metrics.DEADLINES_MISSED.labels(queue).set(missed.get(queue, 0))
-
-
-def _sweep(relay: Relay) -> None:
-    """Destroy what is due, for some seconds at most: new items wait meanwhile, and the next turn is near."""
-    end = time.monotonic() + SWEEP_AT_MOST_SECONDS
-    swept = authors = SWEEP_ITEMS
-    total = 0
-    while swept == SWEEP_ITEMS and time.monotonic() < end:
-        swept = erasure.sweep(relay.databases, relay.vault, relay.blobs, datetime.now(UTC), SWEEP_ITEMS)
-        total += swept
-    while authors == SWEEP_ITEMS and time.monotonic() < end:
-        authors = erasure.sweep_authors(relay.databases, relay.vault, datetime.now(UTC), SWEEP_ITEMS)
-    if total:
-        log.info("items_destroyed", items=total)
-
-
-def _upkeep(relay: Relay) -> None:
-    now = datetime.now(UTC)
-    with relay.databases.content.begin() as connection:
-        partitions.ensure(connection, now)
-    with transaction(relay.databases.content) as session:
-        erasure.sweep_records(session, now, now - timedelta(days=DELIVERED_DAYS))
-        labels.end_expired(session, now)
-        sessions.forget(session, now)
-        invitations.forget(session, now)
-
-
-@dataclass(slots=True)
-class _Every:
-    """A task that runs now and then every `seconds`."""
-
-    seconds: float
-    task: Callable[[], None]
-    due: float = 0.0
-
-    def run_if_due(self) -> None:
-        if time.monotonic() >= self.due:
-            self.due = time.monotonic() + self.seconds
-            try:
-                self.task()
-            except Exception:
-                # A folder that can't be written, say, must not keep items from being screened.
-                log.exception("upkeep_failed")
 
 
 class _Waiter:

@@ -95,14 +95,17 @@ def count(engine: Engine, table: str) -> int:
         return int(connection.scalar(text(f"SELECT count(*) FROM {table}")) or 0)
 
 
+UNCHANGING = ("audit_events", "audit_tiles", "audit_checkpoints", "policies")
+
+
 def unprotected(engine: Engine, *statements: str) -> None:
     """Run statements on tables whose rows are never changed, as only their owner may."""
     with engine.begin() as connection:
-        for table in ("audit_events", "policies"):
+        for table in UNCHANGING:
             connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
         for statement in statements:
             connection.execute(text(statement))
-        for table in ("audit_events", "policies"):
+        for table in UNCHANGING:
             connection.execute(text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
 
 

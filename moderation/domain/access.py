@@ -49,10 +49,28 @@ class Permission(StrEnum):
     KEY_MANAGE = "key:manage"  # API keys of content services
     AUDIT_READ = "audit:read"
     LABEL_EXPORT = "label:export"
+    GOVERNANCE_READ = "governance:read"  # the overview of duties, retention and signed reports: numbers
+    TRANSPARENCY_READ = "transparency:read"
+    REPORT_SIGN = "report:sign"
+    AUDIT_EXPORT = "audit:export"  # checkpoints and proofs
+    HOLD_READ = "hold:read"  # holds, preservation packages, disclosures; never their content
+    HOLD_REQUEST = "hold:request"  # holds and disclosures: ask for, release
+    HOLD_APPROVE = "hold:approve"  # what somebody else asked for
+    EVIDENCE_READ = "evidence:read"  # content kept for a floor or a hold after it ended for everybody else
+    ERASURE_RUN = "erasure:run"
+    SUBJECT_READ = "subject:read"  # requests of data subjects
+    SUBJECT_HANDLE = "subject:handle"
+    MINOR_READ = "minor:read"
+    MINOR_DECIDE = "minor:decide"
+    PARTNER_READ = "partner:read"
+    PARTNER_MANAGE = "partner:manage"
+    INCIDENT_READ = "incident:read"
+    INCIDENT_MANAGE = "incident:manage"
 
 
 _P = Permission
 _EVERYBODY = {_P.SELF_MANAGE, _P.DASHBOARD_READ, _P.POLICY_READ}
+_OFFICER = _EVERYBODY | {_P.GOVERNANCE_READ, _P.TRANSPARENCY_READ, _P.AUDIT_READ, _P.AUDIT_EXPORT}
 _MODERATOR = _EVERYBODY | {
     _P.CASE_READ,
     _P.CASE_DECIDE,
@@ -74,15 +92,62 @@ _LEAD = _MODERATOR | {
     _P.BANK_MANAGE,
     _P.POLICY_PUBLISH,
     _P.PEOPLE_READ,
+    _P.GOVERNANCE_READ,
+    _P.TRANSPARENCY_READ,
+    _P.MINOR_READ,
+    _P.MINOR_DECIDE,
 }
 
 GRANTS: Mapping[Role, frozenset[Permission]] = {
     Role.MODERATOR: frozenset(_MODERATOR),
     Role.LEAD: frozenset(_LEAD),
     Role.TRAINER: frozenset(_EVERYBODY | {_P.QUALITY_READ, _P.LABEL_EXPORT}),
-    Role.PRIVACY_OFFICER: frozenset(_EVERYBODY | {_P.ITEM_READ, _P.AUTHOR_READ, _P.AUDIT_READ}),
-    Role.LEGAL: frozenset(_EVERYBODY | {_P.ITEM_READ, _P.AUTHOR_READ, _P.AUDIT_READ}),
-    Role.AUDITOR: frozenset(_EVERYBODY | {_P.QUALITY_READ, _P.BANK_READ, _P.AUDIT_READ}),
+    # Answers for what is kept of people and how it ends.
+    Role.PRIVACY_OFFICER: frozenset(
+        _OFFICER
+        | {
+            _P.ITEM_READ,
+            _P.AUTHOR_READ,
+            _P.REPORT_SIGN,
+            _P.HOLD_READ,
+            _P.HOLD_APPROVE,
+            _P.ERASURE_RUN,
+            _P.SUBJECT_READ,
+            _P.SUBJECT_HANDLE,
+            _P.MINOR_READ,
+            _P.MINOR_DECIDE,
+            _P.PARTNER_READ,
+            _P.INCIDENT_READ,
+            _P.INCIDENT_MANAGE,
+        }
+    ),
+    # Answers to authorities.
+    Role.LEGAL: frozenset(
+        _OFFICER
+        | {
+            _P.ITEM_READ,
+            _P.AUTHOR_READ,
+            _P.HOLD_READ,
+            _P.HOLD_REQUEST,
+            _P.HOLD_APPROVE,
+            _P.EVIDENCE_READ,
+            _P.PARTNER_READ,
+            _P.PARTNER_MANAGE,
+            _P.INCIDENT_READ,
+        }
+    ),
+    Role.AUDITOR: frozenset(
+        _OFFICER
+        | {
+            _P.QUALITY_READ,
+            _P.BANK_READ,
+            _P.REPORT_SIGN,
+            _P.HOLD_READ,
+            _P.SUBJECT_READ,
+            _P.PARTNER_READ,
+            _P.INCIDENT_READ,
+        }
+    ),
     # Administers people and keys, and sees no content for it.
     Role.ADMIN: frozenset(
         _EVERYBODY
@@ -93,6 +158,10 @@ GRANTS: Mapping[Role, frozenset[Permission]] = {
             _P.AUDIT_READ,
             _P.POLICY_PUBLISH,
             _P.BANK_READ,
+            _P.GOVERNANCE_READ,
+            _P.TRANSPARENCY_READ,
+            _P.INCIDENT_READ,
+            _P.INCIDENT_MANAGE,
         }
     ),
 }

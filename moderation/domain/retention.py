@@ -24,6 +24,7 @@ class RecordClass(StrEnum):
     REPORTER = "reporter"  # a keyed digest and two counts, a year after the last report
     BANK = "bank"  # until the entry is withdrawn or expires
     ACCOUNT = "account"  # while the account exists
+    GOVERNANCE = "governance"  # five years: what was owed to whom, without content
     CONFIGURATION = "configuration"  # kept: the service's own set-up
 
 

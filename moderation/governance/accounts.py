@@ -29,6 +29,7 @@ class Scope(StrEnum):
     ITEMS_READ = "items:read"  # and the decisions on them, and appeals
     REPORTS_WRITE = "reports:write"
     APPEALS_WRITE = "appeals:write"  # and to say that somebody was informed
+    SUBJECTS_WRITE = "subjects:write"  # rights of data subjects, account cancellation, notices of minors
     WEBHOOKS = "webhooks:manage"
 
 

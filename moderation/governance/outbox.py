@@ -28,6 +28,12 @@ EVENTS = (
     "author.measure",
     "author.measure_reversed",
     "appeal.decided",
+    "author.erased",
+    "author.restricted",
+    "author.suspected_minor",
+    "subject_request.closed",
+    "policy.announced",
+    "incident.notice",
 )
 WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 WORDS = 16  # of one list
@@ -36,7 +42,7 @@ WEBHOOK_ID = re.compile(r"msg_([0-9a-f]{32})")
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to tell a client of an item.
+    """Something to tell a client, of an item or of none.
 
     With `not_before` it waits until then; `undo_id` is that of the act it tells of, by which `withdraw` finds it.
 
@@ -46,7 +52,7 @@ class Notice:
     """
 
     client: str
-    item_id: UUID
+    item_id: UUID | None
     event: str
     payload: Mapping[str, Any]
     callback_id: UUID | None = None
@@ -76,7 +82,7 @@ class DeadLetter:
     webhook_id: str
     client: str
     endpoint: str
-    item_id: UUID
+    item_id: UUID | None
     event: str
     created_at: datetime
     attempts: int
@@ -119,7 +125,7 @@ def _message(entry: Notice, endpoint: UUID, now: datetime) -> dict[str, Any]:
         "endpoint_id": endpoint,
         "item_id": entry.item_id,
         "event": entry.event,
-        "payload": {**entry.payload, "item_id": str(entry.item_id)},
+        "payload": dict(entry.payload) | ({"item_id": str(entry.item_id)} if entry.item_id else {}),
         "created_at": now,
         "state": "pending",
         "attempts": 0,

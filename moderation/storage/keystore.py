@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, MetaData, Text, Uuid
+from sqlalchemy import ForeignKey, Integer, MetaData, Text, Uuid, text
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
 from moderation.domain.retention import RecordClass
@@ -23,6 +23,11 @@ class KeystoreBase(DeclarativeBase):
 _author = columns(RecordClass.AUTHOR, "author_id")
 _item = columns(RecordClass.ITEM, "author_id")
 _setup = columns(RecordClass.CONFIGURATION, None)
+_held = columns(RecordClass.ITEM, "author_id")
+_package = columns(RecordClass.GOVERNANCE, None)
+
+# Which key-encryption key wraps a row: epochs follow each other, and the key of one that ended is destroyed.
+FIRST_EPOCH = text("1")
 
 
 class ServiceKey(KeystoreBase):
@@ -32,6 +37,7 @@ class ServiceKey(KeystoreBase):
 
     name: Mapped[str] = _setup(Text, primary_key=True)
     wrapped: Mapped[bytes] = _setup(Ciphertext)
+    epoch: Mapped[int] = _setup(Integer, server_default=FIRST_EPOCH)
     created_at: Mapped[datetime] = _setup(Moment)
 
 
@@ -42,6 +48,7 @@ class AuthorKey(KeystoreBase):
 
     author_id: Mapped[UUID] = _author(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
     wrapped: Mapped[bytes] = _author(Ciphertext)
+    epoch: Mapped[int] = _author(Integer, server_default=FIRST_EPOCH, index=True)
     created_at: Mapped[datetime] = _author(Moment)
 
 
@@ -55,3 +62,25 @@ class ItemKey(KeystoreBase):
         Uuid, ForeignKey("author_keys.author_id", ondelete="CASCADE"), index=True, pii=Pii.PSEUDONYM
     )
     wrapped: Mapped[bytes] = _item(Ciphertext)
+
+
+class PackageKey(KeystoreBase):
+    """The key of a preservation package or of a hold, wrapped by the KEK; it outlives the author's."""
+
+    __tablename__ = "package_keys"
+
+    id: Mapped[UUID] = _package(Uuid, primary_key=True)
+    wrapped: Mapped[bytes] = _package(Ciphertext)
+    epoch: Mapped[int] = _package(Integer, server_default=FIRST_EPOCH)
+    created_at: Mapped[datetime] = _package(Moment)
+
+
+class HeldKey(KeystoreBase):
+    """The key of a held item whose author was erased, wrapped by its hold's: what is left until the release."""
+
+    __tablename__ = "held_keys"
+
+    item_id: Mapped[UUID] = _held(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
+    author_id: Mapped[UUID] = _held(Uuid, index=True, pii=Pii.PSEUDONYM)
+    package_id: Mapped[UUID] = _held(Uuid, ForeignKey("package_keys.id", ondelete="CASCADE"), index=True)
+    wrapped: Mapped[bytes] = _held(Ciphertext)

@@ -119,9 +119,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.items: dict[UUID, Expected] = {}
         self.names: dict[str, UUID] = {}
         self.held: list[tuple[UUID, Screened]] = []
-        self.relay = relay.Relay(
-            parts.settings, parts.databases, cast(Broker, self.wire), parts.vault, parts.blobs
-        )
+        self.relay = relay.Relay(parts.settings, parts.databases, cast(Broker, self.wire))
         self.screen = jobs.screen_handler(parts.settings, parts.tools, lambda: self.now)
         with parts.databases.content.begin() as connection:
             for table in TABLES:

@@ -9,6 +9,7 @@ from moderation.domain.access import GRANTS, Permission, Role, granted
 MODERATORS = {"moderator", "lead"}
 LEADS = {"lead"}
 FINDERS = {"moderator", "lead", "privacy_officer", "legal"}
+OFFICERS = {"privacy_officer", "legal", "auditor"}
 EVERYBODY = {str(role) for role in Role}
 
 WHO = {
@@ -37,6 +38,23 @@ WHO = {
     "key:manage": {"admin"},
     "audit:read": {"privacy_officer", "legal", "auditor", "admin"},
     "label:export": {"trainer"},
+    "governance:read": OFFICERS | {"lead", "admin"},
+    "transparency:read": OFFICERS | {"lead", "admin"},
+    "audit:export": OFFICERS,
+    "report:sign": {"privacy_officer", "auditor"},
+    "hold:read": OFFICERS,
+    "hold:request": {"legal"},
+    "hold:approve": {"legal", "privacy_officer"},
+    "evidence:read": {"legal"},
+    "erasure:run": {"privacy_officer"},
+    "subject:read": {"privacy_officer", "auditor"},
+    "subject:handle": {"privacy_officer"},
+    "minor:read": {"privacy_officer", "lead"},
+    "minor:decide": {"privacy_officer", "lead"},
+    "partner:read": OFFICERS,
+    "partner:manage": {"legal"},
+    "incident:read": OFFICERS | {"admin"},
+    "incident:manage": {"privacy_officer", "admin"},
 }
 
 

@@ -50,6 +50,11 @@ class Author(Base):
     reference_digest: Mapped[bytes] = _author(Digest, pii=Pii.DIGEST)
     reference: Mapped[bytes] = _author(Ciphertext, pii=Pii.CONTENT)
     created_at: Mapped[datetime] = _author(Moment)
+    holds: Mapped[int] = _author(SmallInteger, server_default=text("0"))  # active ones on all their items
+    # No machine judges them and no trainer reads them: since when, and which right says so.
+    restricted_at: Mapped[datetime | None] = _author(Moment)
+    restricted_because: Mapped[str | None] = _author(Text)
+    erasing_at: Mapped[datetime | None] = _author(Moment)
 
 
 class Item(Base):
@@ -91,6 +96,10 @@ class Item(Base):
     expires_at: Mapped[datetime] = _item(Moment)
     deleted_at: Mapped[datetime | None] = _item(Moment)
     deleted_because: Mapped[str | None] = _item(Text)
+    # Of one row, so that a hold and a deletion can never both win: only what no hold counts may be doomed, and
+    # only what is not doomed may be held.
+    holds: Mapped[int] = _item(SmallInteger, server_default=text("0"))
+    doomed_at: Mapped[datetime | None] = _item(Moment)
     destroyed_at: Mapped[datetime | None] = _item(Moment)
 
 

@@ -84,6 +84,11 @@ class Decision(Base):
     clause: Mapped[str | None] = _decision(Text)
     restrictions: Mapped[list[str]] = _decision(ARRAY(Text), server_default=text("'{}'"))
     informed_at: Mapped[datetime | None] = _decision(Moment)
+    # What a statement of reasons says of the content, kept here because the content ends first.
+    content_types: Mapped[list[str]] = _decision(ARRAY(Text), server_default=text("'{}'"))
+    content_at: Mapped[datetime | None] = _decision(Moment)
+    language: Mapped[str | None] = _decision(Text)
+    source: Mapped[str | None] = _decision(Text)  # `domain.statements.Source`: how it was found
     # The item's retention clock as it was before: what an undo puts back, and what callers are shown until then.
     clock_before: Mapped[dict[str, Any] | None] = _decision(JSONB)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Boolean,
     CheckConstraint,
     ForeignKey,
@@ -54,7 +55,7 @@ class Outbox(Base):
     id: Mapped[UUID] = _outbox(Uuid, primary_key=True)
     client: Mapped[str] = _outbox(Text)
     endpoint_id: Mapped[UUID] = _outbox(Uuid, ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
-    item_id: Mapped[UUID] = _outbox(Uuid, pii=Pii.PSEUDONYM)
+    item_id: Mapped[UUID | None] = _outbox(Uuid, pii=Pii.PSEUDONYM)
     event: Mapped[str] = _outbox(Text)
     payload: Mapped[dict[str, Any]] = _outbox(JSONB)
     created_at: Mapped[datetime] = _outbox(Moment)
@@ -70,10 +71,14 @@ class Outbox(Base):
 
 
 class AuditEvent(Base):
-    """What happened, by whom, to what: ids and words, never content. A trigger refuses any change."""
+    """What happened, by whom, to what: ids and words, never content. A trigger refuses any change but numbering."""
 
     __tablename__ = "audit_events"
-    __table_args__ = (Index("ix_audit_events_subject_id", "subject_id"),)
+    __table_args__ = (
+        Index("ix_audit_events_subject_id", "subject_id"),
+        Index("uq_audit_events_leaf_index", "leaf_index", unique=True),
+        Index("ix_audit_events_waiting", "id", postgresql_where=text("leaf_index IS NULL")),
+    )
 
     id: Mapped[UUID] = _audit(Uuid, primary_key=True)
     at: Mapped[datetime] = _audit(Moment)
@@ -82,6 +87,9 @@ class AuditEvent(Base):
     subject: Mapped[str] = _audit(Text)
     subject_id: Mapped[str] = _audit(Text, pii=Pii.PSEUDONYM)
     details: Mapped[dict[str, Any]] = _audit(JSONB)
+    salt: Mapped[bytes | None] = _audit(Digest)
+    commitment: Mapped[bytes | None] = _audit(Digest)  # to the details: they can go and the tree stays valid
+    leaf_index: Mapped[int | None] = _audit(BigInteger)  # given by the sequencer after the commit
 
 
 class ApiKey(Base):
@@ -124,6 +132,7 @@ class PolicyRow(Base):
     document: Mapped[str] = _setup(Text)
     published_at: Mapped[datetime] = _setup(Moment)
     published_by: Mapped[str] = _setup(Text)
+    effective_at: Mapped[datetime | None] = _setup(Moment)  # None: from when it was published
 
 
 class ModelRow(Base):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from moderation.commands import Part, SettingsOf
+from moderation.commands import say as _say
 
 if TYPE_CHECKING:
     from moderation.settings import Settings
-
-Part = Callable[[Any, str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
-"""Adds one action that reads the settings: to what, its name, what it does, what runs it."""
-SettingsOf = Callable[[argparse.Namespace], "Settings"]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -136,7 +134,3 @@ def _revoke_key(options: argparse.Namespace, settings: Settings) -> int:
     administration.revoke_key(settings, options.id)
     _say("The key is revoked.")
     return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")

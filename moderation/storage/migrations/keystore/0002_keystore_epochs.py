@@ -1,0 +1,53 @@
+"""Epochs and package keys
+
+Revision ID: 0002_keystore
+Revises: 0001_keystore
+
+Which key-encryption key wraps a row, and keys that outlive those of their authors.
+
+Rules: never break the release before this one (add, then use, then drop in a later release); no rewrite of a
+large table; new columns are nullable or have a constant default; indexes on filled tables are created
+concurrently in a revision of their own. Locks wait at most five seconds.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002_keystore"
+down_revision = "0001_keystore"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.create_table(
+        "package_keys",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("epoch", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_package_keys")),
+    )
+    op.create_table(
+        "held_keys",
+        sa.Column("item_id", sa.Uuid(), nullable=False),
+        sa.Column("author_id", sa.Uuid(), nullable=False),
+        sa.Column("package_id", sa.Uuid(), nullable=False),
+        sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["package_id"], ["package_keys.id"], name=op.f("fk_held_keys_package_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("item_id", name=op.f("pk_held_keys")),
+    )
+    op.create_index(op.f("ix_held_keys_author_id"), "held_keys", ["author_id"], unique=False)
+    op.create_index(op.f("ix_held_keys_package_id"), "held_keys", ["package_id"], unique=False)
+    op.add_column(
+        "author_keys", sa.Column("epoch", sa.Integer(), server_default=sa.text("1"), nullable=False)
+    )
+    op.create_index(op.f("ix_author_keys_epoch"), "author_keys", ["epoch"], unique=False)
+    op.add_column(
+        "service_keys", sa.Column("epoch", sa.Integer(), server_default=sa.text("1"), nullable=False)
+    )
