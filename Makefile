@@ -1,6 +1,7 @@
 # make up      install into .venv and start everything; ARGS="--port 9000" is passed on
 # make test    install what tests need and run all of them; ARGS="-k policy" goes to pytest
 # make lint    style, types and layers only
+# make audit   look the installed dependencies up in the list of known vulnerabilities
 # make clean   remove .venv and caches (never var/, where the data is)
 
 VENV := .venv
@@ -14,7 +15,7 @@ export ORT_DISABLE_TELEMETRY := 1
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: up install test lint clean
+.PHONY: up install test lint audit clean
 .DELETE_ON_ERROR:
 
 up: $(VENV)/.installed
@@ -31,8 +32,11 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: $(VENV)/.installed
+	@$(BIN)/python .ci/audit.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
+	rm -rf $(VENV) .venv-audit build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
 
 # Stamps: a second `make` installs again only when pyproject.toml or the set of packages has changed.
 $(VENV)/.installed: pyproject.toml $(wildcard */__init__.py) | $(VENV)/.created

@@ -18,7 +18,20 @@ from api.console import security, templating
 from api.console.routes import account, cases, login, media, pages, provider, queue, static
 from api.console.routes import people as people_pages
 from api.console.routes import settings as settings_pages
-from api.routes import appeals, decisions, health, items, quality, reports, review, sessions, webhooks
+from api.routes import (
+    appeals,
+    decisions,
+    health,
+    incidents,
+    items,
+    partners,
+    quality,
+    reports,
+    review,
+    sessions,
+    subjects,
+    webhooks,
+)
 from moderation import logs
 from moderation.settings import Settings, from_environment
 
@@ -47,7 +60,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.renditions = media.Renditions()
     problems.install(app, templating.problem_page)
     for router in (
-        items.router, reports.router, decisions.router, appeals.router,
+        items.router, reports.router, decisions.router, appeals.router, incidents.router,
+        subjects.router, partners.router,
         review.router, quality.router, webhooks.router, webhooks.dead_letters, sessions.router, health.router,
     ):  # fmt: skip
         app.include_router(router)

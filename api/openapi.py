@@ -74,6 +74,41 @@ DECISION = {
     "informed_at": "2026-11-22T10:03:00Z",
     "appeal_until": "2027-05-24T10:03:00Z",
 }
+STATEMENT = {
+    "puid": DECISION["id"],
+    "decision_visibility": [
+        "DECISION_VISIBILITY_CONTENT_DEMOTED",
+        "DECISION_VISIBILITY_CONTENT_INTERACTION_RESTRICTED",
+    ],
+    "decision_ground": "DECISION_GROUND_INCOMPATIBLE_CONTENT",
+    "incompatible_content_ground": "Clause H1 of the policy 'default', version 1: Insults or degrades a person.",
+    "incompatible_content_explanation": "The content was judged to be harassment of a person. It insults a person.",
+    "content_type": ["CONTENT_TYPE_TEXT"],
+    "category": "STATEMENT_CATEGORY_CYBER_VIOLENCE",
+    "category_specification": ["KEYWORD_CYBER_HARASSMENT"],
+    "territorial_scope": ["AT", "BE", "DE"],
+    "content_language": "EN",
+    "content_date": "2026-11-22",
+    "application_date": "2026-11-22",
+    "decision_facts": "A user of the service reported the content. It was judged to be harassment of a person.",
+    "source_type": "SOURCE_ARTICLE_16",
+    "automated_detection": "No",
+    "automated_decision": "AUTOMATED_DECISION_NOT_AUTOMATED",
+}
+PARAGRAPHS = [
+    "This is about what you posted on 2026-11-22.",
+    "We limited it: it is shown less widely. This applies from 2026-11-22.",
+    "Reference: 0192f0c1-8101-7a55-8f0e-2b6c4d5e6f70",
+]
+NOTICE = {
+    "decision_id": DECISION["id"],
+    "language": "en",
+    "subject": "Your post was limited",
+    "text": "\n\n".join(PARAGRAPHS),
+    "paragraphs": PARAGRAPHS,
+    "redress": "open",
+    "appeal_until": DECISION["appeal_until"],
+}
 APPEAL = {
     "id": "0192f0d3-10c2-7b1e-9a51-7a0e2f6b9c44",
     "decision_id": DECISION["id"],
@@ -92,6 +127,8 @@ REPORT = {
 EXAMPLES: dict[tuple[str, str, str], dict[str, Any]] = {
     ("/v1/items/{item_id}/reports", "post", "202"): REPORT,
     ("/v1/decisions/{decision_id}", "get", "200"): DECISION,
+    ("/v1/decisions/{decision_id}/statement", "get", "200"): STATEMENT,
+    ("/v1/decisions/{decision_id}/notice", "get", "200"): NOTICE,
     ("/v1/decisions/{decision_id}/appeals", "post", "201"): APPEAL,
     ("/v1/decisions/{decision_id}/appeals", "post", "200"): APPEAL,
     ("/v1/appeals/{appeal_id}", "get", "200"): APPEAL
@@ -109,7 +146,12 @@ REFUSALS: dict[tuple[str, str], tuple[int, ...]] = {
     ("/v1/items/batch", "post"): (400, 413, 415, 422),
     ("/v1/webhook-endpoints", "post"): (409, 422),
     ("/v1/items/{item_id}/reports", "post"): (410, 422),
+    ("/v1/decisions/{decision_id}/statement", "get"): (409,),
+    ("/v1/decisions/{decision_id}/notice", "get"): (409,),
     ("/v1/decisions/{decision_id}/appeals", "post"): (409, 410, 422),
+    ("/v1/subjects/{author}/requests", "post"): (410, 422),
+    ("/v1/subjects/{author}/requests/{request_id}/export", "get"): (409, 410),
+    ("/v1/partner/items/{item_id}", "get"): (410,),
     ("/v1/sessions", "post"): (401, 422, 429),
     ("/v1/review/cases/{case_id}/claim", "post"): (409,),
     ("/v1/review/cases/{case_id}/heartbeat", "post"): (409,),

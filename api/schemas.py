@@ -240,7 +240,7 @@ class EndpointIn(Strict):
 
     name: Name = Field(examples=["production"])
     url: Annotated[str, Field(max_length=2048)] = Field(examples=["https://app.example.com/hooks/moderation"])
-    events: list[str] = Field(min_length=1, max_length=10, examples=[["item.decided", "item.in_review"]])
+    events: list[str] = Field(min_length=1, max_length=20, examples=[["item.decided", "item.in_review"]])
 
 
 class EndpointOut(BaseModel):

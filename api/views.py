@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from moderation.domain.content import ItemState
 from moderation.domain.routing import Route
+from moderation.governance import erasure
 from moderation.review import decisions
 from moderation.storage.tables import Decision, Item
 
@@ -28,17 +29,27 @@ def items(session: Session, rows: Sequence[Item], now: datetime) -> list[dict[st
     outcomes = decisions.in_force(session, [row.id for row in rows], now)
     replaced = [item for item, outcome in outcomes.items() if outcome.superseded_at is not None]
     pending = decisions.pending(session, replaced, now) if replaced else {}
-    return [_item(row, outcomes.get(row.id), pending.get(row.id)) for row in rows]
+    appealed = erasure.under_appeal(session, [row.id for row in rows if row.expires_at <= now])
+    return [
+        _item(
+            row,
+            outcomes.get(row.id),
+            pending.get(row.id),
+            over=row.expires_at <= now and row.id not in appealed,
+        )
+        for row in rows
+    ]
 
 
-def _item(row: Item, decision: Decision | None, pending: Decision | None) -> dict[str, Any]:
-    clock = pending.clock_before if pending and row.state != ItemState.DELETED else None
+def _item(row: Item, decision: Decision | None, pending: Decision | None, *, over: bool) -> dict[str, Any]:
+    gone = over or row.state == ItemState.DELETED
+    clock = pending.clock_before if pending and not gone else None
     shown = accepted(row.id) | {
-        "status": status(row, decision),
+        "status": "deleted" if gone else status(row, decision),
         "received_at": row.received_at,
         "expires_at": datetime.fromisoformat(clock["expires_at"]) if clock else row.expires_at,
     }
-    if decision is None or row.state == ItemState.DELETED:
+    if decision is None or gone:
         return shown
     return shown | {
         "decision_id": str(decision.id),

@@ -28,7 +28,7 @@ from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
 from benchmarks.review_data import Size, fill
-from moderation import setup
+from moderation import keks, setup
 from moderation.domain.access import Role
 from moderation.domain.cases import CaseState
 from moderation.domain.policy import Policy
@@ -120,7 +120,7 @@ def installation(directory: Path) -> Iterator[Place]:
             database_url=postgres.url("moderation"),
             keystore_url=postgres.url("keystore"),
             redis_url=broker.url,
-            kek=kek.read_bytes(),
+            kek=keks.single(kek.read_bytes()),
             blob_dir=directory / "blobs",
             insecure_dev=True,
         )

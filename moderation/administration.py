@@ -27,30 +27,23 @@ OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
+class Opened:
+    """One transaction of an operator's: on the content database, with the vault and the time it happens at."""
+
     session: Session
     vault: Vault
     now: datetime
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[_Open]:
+def opened(settings: Settings) -> Iterator[Opened]:
+    """The transaction of one command; committed at the end, rolled back on any exception."""
     databases = connect(settings.database_url, settings.keystore_url, pool_size=1)
     try:
         with transaction(databases.content) as session:
-            yield _Open(session, Vault(databases.keystore, settings.kek), datetime.now(UTC))
+            yield Opened(session, Vault(databases.keystore, settings.kek), datetime.now(UTC))
     finally:
         databases.dispose()
-
-
-def policy_in_force(settings: Settings) -> tuple[int, str]:
-    """Version and YAML document of the newest policy.
-
-    Raises:
-        NotFound: none is published.
-    """
-    with _opened(settings) as held:
-        return policies.newest_document(held.session)
 
 
 def publish_policy(settings: Settings, document: str) -> Policy:
@@ -59,7 +52,7 @@ def publish_policy(settings: Settings, document: str) -> Policy:
     Raises:
         PolicyInvalid: with every fault and its line.
     """
-    with _opened(settings) as held:
+    with opened(settings) as held:
         return policies.publish(held.session, document, OPERATOR, held.now)
 
 
@@ -69,7 +62,7 @@ def create_bank(settings: Settings, name: str, kind: str, category: str, action:
     Raises:
         InvalidInput, Conflict: as `governance.banks.create`.
     """
-    with _opened(settings) as held:
+    with opened(settings) as held:
         banks.create(
             held.session,
             name=name,
@@ -89,7 +82,7 @@ def fill_bank(settings: Settings, name: str, contents: Sequence[bytes], note: st
         NotFound: there is no such bank.
         InvalidInput: a text is not UTF-8.
     """
-    with _opened(settings) as held:
+    with opened(settings) as held:
         kind = banks.kind_of(held.session, name)
         before = banks.size(held.session, name)
         for content in contents:
@@ -118,7 +111,7 @@ def create_key(settings: Settings, client: str, scopes: Sequence[str]) -> str:
     Raises:
         InvalidInput: the name or a scope is unknown to us.
     """
-    with _opened(settings) as held:
+    with opened(settings) as held:
         return accounts.create_api_key(
             held.session, held.vault, client, scopes or list(accounts.Scope), held.now, OPERATOR
         )
@@ -126,7 +119,7 @@ def create_key(settings: Settings, client: str, scopes: Sequence[str]) -> str:
 
 def keys(settings: Settings) -> Sequence[ApiKey]:
     """Every API key, newest first, revoked ones too; never its secret."""
-    with _opened(settings) as held:
+    with opened(settings) as held:
         return accounts.api_keys(held.session)
 
 
@@ -136,7 +129,7 @@ def revoke_key(settings: Settings, key_id: str) -> None:
     Raises:
         NotFound: there is no such key, or it is revoked already.
     """
-    with _opened(settings) as held:
+    with opened(settings) as held:
         accounts.revoke_api_key(held.session, key_id, held.now, OPERATOR)
 
 
@@ -156,7 +149,7 @@ def export_labels(
     """
     made: Exported | None = None
     try:
-        with _opened(settings) as held:
+        with opened(settings) as held:
             begin = since or datetime(1970, 1, 1, tzinfo=UTC)
             wanted = Wanted(begin, until or held.now, category, days)
             made = labels.export(held.session, held.vault, path, key_path, wanted, OPERATOR, held.now)
@@ -171,7 +164,7 @@ def export_labels(
 
 def bundles(settings: Settings) -> Sequence[Bundle]:
     """Every bundle that ever left, the newest first."""
-    with _opened(settings) as held:
+    with opened(settings) as held:
         return labels.listing(held.session)
 
 
@@ -186,7 +179,7 @@ def end_bundle(settings: Settings, bundle: str) -> None:
         identifier = UUID(bundle)
     except ValueError as error:
         raise InvalidInput("A bundle's id is a UUID; `moderation labels list` shows them.") from error
-    with _opened(settings) as held:
+    with opened(settings) as held:
         labels.end(held.session, identifier, OPERATOR, held.now)
 
 
@@ -197,7 +190,7 @@ def invite_person(settings: Settings, email: str, roles: Sequence[str]) -> str:
         InvalidInput: no address, or an unknown role.
         Conflict: somebody has this address.
     """
-    with _opened(settings) as held:
+    with opened(settings) as held:
         return invitations.invite(held.session, held.vault, email, roles, held.now, OPERATOR)
 
 
@@ -208,14 +201,14 @@ def reset_person(settings: Settings, email: str) -> str:
         NotFound: nobody has this address.
         Conflict: they are disabled.
     """
-    with _opened(settings) as held:
+    with opened(settings) as held:
         person_id = _person(held, email)
         return invitations.reset(held.session, held.vault, person_id, held.now, OPERATOR)
 
 
 def people_here(settings: Settings) -> Sequence[people.Profile]:
     """Everybody, those who still work here first."""
-    with _opened(settings) as held:
+    with opened(settings) as held:
         return people.listing(held.session, held.vault)
 
 
@@ -226,7 +219,7 @@ def disable_person(settings: Settings, email: str) -> None:
         NotFound: nobody has this address, or they are disabled.
         Conflict: there would be no administrator left.
     """
-    with _opened(settings) as held:
+    with opened(settings) as held:
         people.disable(held.session, _person(held, email), held.now, OPERATOR)
 
 
@@ -236,11 +229,11 @@ def enable_person(settings: Settings, email: str) -> None:
     Raises:
         NotFound: nobody has this address, or they are not disabled.
     """
-    with _opened(settings) as held:
+    with opened(settings) as held:
         people.enable(held.session, _person(held, email), held.now, OPERATOR)
 
 
-def _person(held: _Open, email: str) -> UUID:
+def _person(held: Opened, email: str) -> UUID:
     found = people.find(held.session, held.vault, email)
     if found is None:
         raise NotFound("Nobody here has this e-mail address; `moderation people list` shows who is.")

@@ -12,7 +12,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moderation.commands import audit as audit_commands
+from moderation.commands import backup as backup_commands
+from moderation.commands import erasure as erasure_commands
+from moderation.commands import holds as holds_commands
+from moderation.commands import incidents as incident_commands
+from moderation.commands import kek as kek_commands
+from moderation.commands import partners as partners_commands
 from moderation.commands import people as people_commands
+from moderation.commands import policy as policy_commands
+from moderation.commands import reports as reports_commands
+from moderation.commands import transparency as transparency_commands
 
 if TYPE_CHECKING:
     from moderation.settings import Settings
@@ -83,10 +93,19 @@ def parser() -> argparse.ArgumentParser:
     _add_parts(commands)
     _add_clients(commands)
     _add_webhooks(commands)
-    _add_policy(commands)
+    policy_commands.add(commands, _part, _settings)
+    erasure_commands.add(commands, _part, _settings)
+    reports_commands.add(commands, _part, _settings)
     _add_banks(commands)
     people_commands.add_people(commands, _part, _settings)
     people_commands.add_keys(commands, _part, _settings)
+    kek_commands.add(commands, _part, _settings)
+    backup_commands.add(commands, _part, _settings)
+    audit_commands.add(commands, _part, _settings)
+    holds_commands.add(commands, _part, _settings)
+    incident_commands.add(commands, _part, _settings)
+    partners_commands.add(commands, _part, _settings)
+    transparency_commands.add(commands, _part, _settings)
     _add_labels(commands)
     return root
 
@@ -160,17 +179,6 @@ def _add_webhooks(commands: Any) -> None:
     replay = _part(actions, "replay", "send given-up webhooks again, with their old ids", _replay)
     replay.add_argument("ids", nargs="*", metavar="ID")
     replay.add_argument("--all", action="store_true", help="all that were given up")
-
-
-def _add_policy(commands: Any) -> None:
-    policy = commands.add_parser("policy", help="the rules: show, validate, publish")
-    actions = policy.add_subparsers(title="actions", metavar="ACTION", required=True)
-    _part(actions, "show", "print the policy in force", _show_policy)
-    validate = actions.add_parser("validate", help="check a policy file; needs no service")
-    validate.set_defaults(run=_validate_policy)
-    publish = _part(actions, "publish", "make a policy file the next version", _publish_policy)
-    for action in (validate, publish):
-        action.add_argument("file", type=Path, metavar="FILE", help="YAML; see docs/policy.md")
 
 
 def _add_banks(commands: Any) -> None:
@@ -380,36 +388,6 @@ def _replay(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show_policy(options: argparse.Namespace) -> int:
-    from moderation import administration
-
-    version_in_force, document = administration.policy_in_force(_settings(options))
-    sys.stderr.write(f"Version {version_in_force}.\n")
-    _say(document.rstrip())
-    return 0
-
-
-def _validate_policy(options: argparse.Namespace) -> int:
-    from moderation.domain.errors import PolicyInvalid
-    from moderation.governance import policies
-
-    try:
-        policies.read(_read_text(options.file), version=0)
-    except PolicyInvalid as invalid:
-        _say(f"{options.file} has faults:\n{invalid.detail}")
-        return 1
-    _say(f"{options.file} is a valid policy.")
-    return 0
-
-
-def _publish_policy(options: argparse.Namespace) -> int:
-    from moderation import administration
-
-    policy = administration.publish_policy(_settings(options), _read_text(options.file))
-    _say(f"Version {policy.version} is in force; workers use it from their next batch on.")
-    return 0
-
-
 def _create_bank(options: argparse.Namespace) -> int:
     from moderation import administration
 
@@ -464,7 +442,13 @@ def _list_bundles(options: argparse.Namespace) -> int:
         state = (
             f"ended {bundle.ended_at:%Y-%m-%d}" if bundle.ended_at else f"until {bundle.expires_at:%Y-%m-%d}"
         )
-        _say(f"{bundle.id}  {bundle.created_at:%Y-%m-%d}  {state:<16}  {bundle.rows:>8}  {bundle.created_by}")
+        # Whoever has a copy is told: what it still holds of erased people must not be trained on.
+        stale = f"  {bundle.erased} rows erased since {bundle.tainted_at:%Y-%m-%d}: delete copies, export again" \
+            if bundle.tainted_at and not bundle.ended_at else ""  # fmt: skip
+        said = (
+            f"{bundle.id}  {bundle.created_at:%Y-%m-%d}  {state:<16}  {bundle.rows:>8}  {bundle.created_by}"
+        )
+        _say(said + stale)
     return 0
 
 
@@ -474,13 +458,6 @@ def _end_bundle(options: argparse.Namespace) -> int:
     administration.end_bundle(_settings(options), options.id)
     _say("The bundle has ended. Delete its file, its key and every copy of them.")
     return 0
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Usage(f"{file} can't be read as UTF-8 text; check its path.") from error
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:

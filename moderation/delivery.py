@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
 from moderation import outbound
-from moderation.governance import outbox, webhooks
+from moderation.governance import audit, outbox, webhooks
 from moderation.governance.outbox import DeadLetter
 from moderation.metrics import WEBHOOKS
 from moderation.settings import Settings
@@ -359,6 +359,10 @@ def replay_dead(settings: Settings, ids: Sequence[str] | None) -> int:
     databases = connect(settings.database_url, settings.keystore_url, pool_size=1)
     try:
         with transaction(databases.content) as session:
-            return outbox.replay(session, rows, datetime.now(UTC))
+            now = datetime.now(UTC)
+            count = outbox.replay(session, rows, now)
+            event = audit.Event("operator", "webhook_endpoint.replayed", "outbox", "dead", {"count": count})
+            audit.record(session, [event], now)
+            return count
     finally:
         databases.dispose()

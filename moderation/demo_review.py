@@ -22,7 +22,7 @@ from rich.table import Table
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from moderation import demo, demo_texts, worker
+from moderation import demo, demo_governance, demo_texts, worker
 from moderation.demo_texts import Line
 from moderation.domain.access import Role, granted
 from moderation.domain.cases import CaseKind, CaseState, Stage, Verdict
@@ -96,6 +96,8 @@ def run_day(settings: Settings, now: datetime | None = None, items: int = ITEMS)
         day = _Day(tools, policy, random.Random(SEED), _staff(tools, until - DAY))  # noqa: S311 - as above
         _live(day, until, items)
         _leave_some_in_hand(day, until)
+        place = demo_governance.Place(tools.databases, tools.vault, tools.blobs, policy, CLIENT)
+        day.made += demo_governance.fill(place, until)
         _print(day)
     return 0
 
@@ -400,6 +402,9 @@ def _print(day: _Day) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     console.print(f"\nOver the last 24 hours, by made-up people who can't log in: {', '.join(STAFF)}.")
+    console.print(
+        f"Holds and requests are answered by {' and '.join(demo_governance.OFFICERS)}: see /console/governance."
+    )
     console.print(
         "Look at it under /console/, logged in as the admin of first-run.json, who is a lead as well."
     )

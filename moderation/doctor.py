@@ -21,11 +21,13 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from models import registry
 from moderation import settings as configuration
+from moderation import statement_sender
 from moderation.settings import Settings, SettingsError
-from moderation.storage import migrate
+from moderation.storage import migrate, roles
 from moderation.storage.vault import Vault, VaultError
 
 OLDEST_PYTHON = (3, 11)
@@ -185,6 +187,27 @@ def _keys(settings: Settings, _: Mapping[str, str]) -> str:
     return "the keystore opens with this KEK"
 
 
+def _role(settings: Settings, _: Mapping[str, str]) -> str:
+    for name, url in (("content database", settings.database_url), ("keystore", settings.keystore_url)):
+        engine = create_engine(url, connect_args={"connect_timeout": 5})
+        try:
+            with engine.connect() as connection:
+                owner = roles.is_owner(connection)
+        except SQLAlchemyError as error:
+            raise Trouble(
+                "the database could not be asked", "Mend the database first.", State.SKIPPED
+            ) from error
+        finally:
+            engine.dispose()
+        if owner:
+            raise Trouble(
+                f"the application owns the tables of the {name}, or is a superuser",
+                "It could alter the audit log: give it a role of its own (docs/operations.md, Roles).",
+                State.WARNING,
+            )
+    return "the application may not alter tables or change what is on record"
+
+
 def _broker(settings: Settings, _: Mapping[str, str]) -> str:
     try:
         with Redis.from_url(settings.redis_url, socket_connect_timeout=5, socket_timeout=5) as client:
@@ -223,6 +246,26 @@ def _blobs(settings: Settings, _: Mapping[str, str]) -> str:
     return f"writable, {free / 1e9:,.0f} GB free"
 
 
+def _statements(settings: Settings, _: Mapping[str, str]) -> str:
+    if not settings.statements_url:
+        return "not sent to the EU's database"
+    engine = create_engine(settings.database_url, connect_args={"connect_timeout": 5})
+    try:
+        with Session(engine) as session:
+            counts = statement_sender.counts(session)
+    except SQLAlchemyError as error:
+        raise Trouble("the database could not be asked", "Mend the database first.") from error
+    finally:
+        engine.dispose()
+    if counts["refused"]:
+        raise Trouble(
+            f"{counts['refused']} refused, {counts['pending']} waiting",
+            "See why: moderation transparency refused; send them again: moderation transparency retry",
+            State.WARNING,
+        )
+    return f"{counts['pending']} waiting"
+
+
 def _models() -> str:
     try:
         manifests = registry.shipped()
@@ -239,8 +282,10 @@ CHECKS: dict[str, Callable[[Settings, Mapping[str, str]], str]] = {
     "Database": _content,
     "Keystore": _keystore,
     "Keys": _keys,
+    "Role": _role,
     "Broker": _broker,
     "Images": _blobs,
+    "Statements": _statements,
 }
 
 

@@ -32,6 +32,15 @@ STAGE_DURATION = Histogram(
 DETECTOR_FAILURES = Counter("moderation_detector_failures_total", "Items a detector failed on.", ["detector"])
 CSP_REPORTS = Counter("moderation_csp_reports_total", "Pages that broke their own content security policy.")
 WEBHOOKS = Counter("moderation_webhooks_total", "Webhook attempts.", ["outcome"])
+STATEMENTS = Counter(
+    "moderation_statements_total", "Statements of reasons, by what became of them.", ["outcome"]
+)
+STATEMENTS_WAITING = Gauge(
+    "moderation_statement_backlog",
+    "Statements of reasons pending and refused.",
+    ["state"],
+    multiprocess_mode="mostrecent",
+)
 BACKLOG_ITEMS = Gauge(
     "moderation_backlog_items", "Items not yet screened.", ["lane", "state"], multiprocess_mode="mostrecent"
 )
@@ -63,6 +72,56 @@ RETENTION_LAG = Gauge(
     "moderation_retention_lag_seconds",
     "How overdue the oldest expired item is.",
     ["class"],
+    multiprocess_mode="mostrecent",
+)
+HOLDS_OVERDUE = Gauge(
+    "moderation_hold_review_overdue",
+    "Holds past their review date, or asked for a week ago and not answered.",
+    multiprocess_mode="mostrecent",
+)
+INCIDENT_DEADLINE = Gauge(
+    "moderation_incident_deadline_seconds",
+    "Time left to tell the authority of the most urgent incident; infinite without one.",
+    multiprocess_mode="mostrecent",
+)
+AUDIT_UNSEQUENCED = Gauge(
+    "moderation_audit_unsequenced_events",
+    "Events of the audit log that have no number yet.",
+    multiprocess_mode="mostrecent",
+)
+AUDIT_CHECKPOINT_AGE = Gauge(
+    "moderation_audit_checkpoint_age_seconds",
+    "Age of the oldest event that no checkpoint covers; 0 when all are covered.",
+    multiprocess_mode="mostrecent",
+)
+AUDIT_BROKEN = Gauge(
+    "moderation_audit_broken",
+    "1 while the audit log does not fit what was signed before.",
+    multiprocess_mode="mostrecent",
+)
+MINOR_CHECKS_OVERDUE = Gauge(
+    "moderation_minor_check_overdue",
+    "Suspected minors whom nobody checked in time.",
+    multiprocess_mode="mostrecent",
+)
+REQUESTS_OVERDUE = Gauge(
+    "moderation_subject_requests_overdue",
+    "Requests of data subjects past their deadline.",
+    multiprocess_mode="mostrecent",
+)
+PARTNER_DELETIONS = Gauge(
+    "moderation_partner_deletions_unacknowledged",
+    "Deletions that a partner has not acknowledged within a week.",
+    multiprocess_mode="mostrecent",
+)
+KEK_AGE = Gauge(
+    "moderation_kek_epoch_age_seconds",
+    "Age of the key-encryption key that wraps now.",
+    multiprocess_mode="mostrecent",
+)
+KEK_BEHIND = Gauge(
+    "moderation_kek_keys_behind",
+    "Keys still wrapped under an older key-encryption key.",
     multiprocess_mode="mostrecent",
 )
 MODEL_INFO = Gauge(

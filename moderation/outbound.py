@@ -232,8 +232,10 @@ class Client:
             raise SendFailed(Cause.PROTOCOL) from error
 
 
-def fetch(url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    """GET an address that the operator of this service chose, or POST a form to it; status and body.
+def fetch(
+    url: str, form: Mapping[str, str] | None, headers: Mapping[str, str], content: bytes | None = None
+) -> tuple[int, bytes]:
+    """GET an address that the operator of this service chose, or POST a form or `content` to it; status and body.
 
     Such an address may well lie in the operator's own network, so it is not checked as strangers' are. Redirects
     are not followed, and an answer has a megabyte and a few seconds.
@@ -243,11 +245,13 @@ def fetch(url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]) 
     """
     end = _moment(None)
     sent = [("User-Agent", USER_AGENT), ("Accept", "application/json"), *headers.items()]
-    body = None if form is None else urlencode(form).encode()
+    body = content if form is None else urlencode(form).encode()
+    if form is not None:
+        sent.append(("Content-Type", "application/x-www-form-urlencoded"))
     if body is not None:
-        sent += [("Content-Type", "application/x-www-form-urlencoded"), ("Content-Length", str(len(body)))]
+        sent.append(("Content-Length", str(len(body))))
     timeouts = dict.fromkeys(("connect", "read", "write", "pool"), CONNECT_SECONDS)
-    method = "GET" if form is None else "POST"
+    method = "GET" if body is None else "POST"
     try:
         with (
             httpcore.ConnectionPool(ssl_context=_trusted()) as pool,

@@ -6,16 +6,18 @@ refused here, before anything connects.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from moderation import keks
+from moderation.keks import KekError, Keks
+
 PREFIX = "MODERATION_"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+SCHEDULES = ("monthly", "weekly", "off")
 TLS_MODES = {"require", "verify-ca", "verify-full"}
 
 
@@ -67,13 +69,24 @@ class Settings:
     database_url: str = field(repr=False)
     keystore_url: str = field(repr=False)
     redis_url: str = field(repr=False)
-    kek: bytes = field(repr=False)
+    kek: Keks = field(repr=False)
     blob_dir: Path
+    # As the owner of the tables, for `migrate` alone; empty: the application is the owner.
+    owner_url: str = field(default="", repr=False)
+    owner_keystore_url: str = field(default="", repr=False)
+    # How old an epoch of the KEK gets before the relay begins another, and how long the old one stays; 0: never.
+    kek_days: float = 0.0
+    kek_grace_hours: float = 24.0
     insecure_dev: bool = False
     log_level: str = "info"
     workers: int = 1
     console_url: str = ""
     oidc: Oidc | None = None
+    reports: str = "monthly"  # how often reports on audit, retention and access are signed
+    checkpoint_dir: Path | None = None  # where checkpoints of the audit log are written besides
+    # Where statements of reasons are sent, and by which token; empty: they are not.
+    statements_url: str = ""
+    statements_token: str = field(default="", repr=False)
     limits: Limits = field(default_factory=Limits)
     work: Work = field(default_factory=Work)
 
@@ -90,13 +103,21 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         database_url=_postgres_url(environment, "DATABASE_URL"),
         keystore_url=_postgres_url(environment, "KEYSTORE_URL"),
         redis_url=_require(environment, "REDIS_URL"),
-        kek=read_kek(environment),
+        kek=read_keks(environment),
         blob_dir=Path(_require(environment, "BLOB_DIR")),
+        owner_url=_postgres_url(environment, "OWNER_DATABASE_URL", required=False),
+        owner_keystore_url=_postgres_url(environment, "OWNER_KEYSTORE_URL", required=False),
+        kek_days=_number(environment, "KEK_DAYS", 0.0, least=0.0),
+        kek_grace_hours=_number(environment, "KEK_GRACE_HOURS", 24.0, least=0.0),
         insecure_dev=insecure,
         log_level=_get(environment, "LOG_LEVEL", "info"),
         workers=_count(environment, "WORKERS", 1),
         console_url=_origin(environment, insecure),
         oidc=_oidc(environment, insecure),
+        reports=_schedule(environment),
+        checkpoint_dir=_folder(environment, "CHECKPOINT_DIR"),
+        statements_url=_statements_url(environment, insecure),
+        statements_token=_get(environment, "STATEMENTS_TOKEN", ""),
         limits=Limits(
             requests_per_minute=_count(environment, "REQUESTS_PER_MINUTE", limits.requests_per_minute),
             backlog_items=_count(environment, "BACKLOG_ITEMS", limits.backlog_items),
@@ -113,36 +134,32 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ),
     )
     if not insecure:
-        _require_encrypted("DATABASE_URL", _postgres_is_safe(settings.database_url))
-        _require_encrypted("KEYSTORE_URL", _postgres_is_safe(settings.keystore_url))
+        for name, url in (
+            ("DATABASE_URL", settings.database_url),
+            ("KEYSTORE_URL", settings.keystore_url),
+            ("OWNER_DATABASE_URL", settings.owner_url),
+            ("OWNER_KEYSTORE_URL", settings.owner_keystore_url),
+        ):
+            _require_encrypted(name, _postgres_is_safe(url))
         _require_encrypted("REDIS_URL", _redis_is_safe(settings.redis_url))
     return settings
 
 
-def read_kek(environment: Mapping[str, str]) -> bytes:
-    """The 32-byte key-encryption key, base64 in `MODERATION_KEK` or in the file `MODERATION_KEK_FILE` names.
+def read_keks(environment: Mapping[str, str]) -> Keks:
+    """The key-encryption keys, in `MODERATION_KEK` or in the file `MODERATION_KEK_FILE` names.
 
     Raises:
-        SettingsError: neither is set, the file can't be read, or it is not 32 bytes.
+        SettingsError: neither is set, the file can't be read, or it holds no keys of 32 bytes.
     """
-    encoded = environment.get(PREFIX + "KEK")
-    if not encoded:
-        path = environment.get(PREFIX + "KEK_FILE")
-        if not path:
-            raise SettingsError(f"Set {PREFIX}KEK_FILE to a file holding 32 random bytes in base64.")
-        try:
-            encoded = Path(path).read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"{PREFIX}KEK_FILE: {path} can't be read; check the path and mode."
-            ) from error
+    text = environment.get(PREFIX + "KEK")
+    path = environment.get(PREFIX + "KEK_FILE")
+    if not text and not path:
+        raise SettingsError(f"Set {PREFIX}KEK_FILE to a file holding 32 random bytes in base64.")
+    name = "KEK" if text else "KEK_FILE"
     try:
-        kek = base64.b64decode(encoded.strip(), validate=True)
-    except binascii.Error as error:
-        raise SettingsError(f"{PREFIX}KEK is not base64; write 32 random bytes in base64.") from error
-    if len(kek) != 32:
-        raise SettingsError(f"{PREFIX}KEK holds {len(kek)} bytes; it must hold exactly 32.")
-    return kek
+        return keks.parse(text) if text else keks.read(Path(path or ""))
+    except KekError as error:
+        raise SettingsError(f"{PREFIX}{name} {error}" if text else f"{PREFIX}{name}: {error}") from error
 
 
 def _get(environment: Mapping[str, str], name: str, default: str) -> str:
@@ -154,6 +171,11 @@ def _require(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"Set {PREFIX}{name}; `moderation up` sets it by itself for one machine.")
     return value
+
+
+def _folder(environment: Mapping[str, str], name: str) -> Path | None:
+    path = _get(environment, name, "")
+    return Path(path) if path else None
 
 
 def _origin(environment: Mapping[str, str], insecure: bool) -> str:
@@ -181,6 +203,14 @@ def _oidc(environment: Mapping[str, str], insecure: bool) -> Oidc | None:
     )
 
 
+def _statements_url(environment: Mapping[str, str], insecure: bool) -> str:
+    url = _get(environment, "STATEMENTS_URL", "")
+    if url:
+        _require_web("STATEMENTS_URL", url, insecure)
+        _require(environment, "STATEMENTS_TOKEN")
+    return url
+
+
 def _require_web(name: str, url: str, insecure: bool) -> None:
     address = urlsplit(url)
     plain = address.scheme == "http" and (insecure or address.hostname in LOOPBACK)
@@ -188,12 +218,21 @@ def _require_web(name: str, url: str, insecure: bool) -> None:
         raise SettingsError(f"{PREFIX}{name} must start with https:// and name a host.")
 
 
-def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+def _schedule(environment: Mapping[str, str]) -> str:
+    text = _get(environment, "REPORTS", "monthly")
+    if text not in SCHEDULES:
+        raise SettingsError(f"{PREFIX}REPORTS is {text!r}; it must be one of {', '.join(SCHEDULES)}.")
+    return text
+
+
+def _number(environment: Mapping[str, str], name: str, default: float, least: float | None = None) -> float:
     text = _get(environment, name, str(default))
     try:
         value = float(text)
     except ValueError as error:
         raise SettingsError(f"{PREFIX}{name} is {text!r}; it must be a number.") from error
+    if least is not None and value == least:
+        return value
     if not 0 < value < inf:
         raise SettingsError(f"{PREFIX}{name} is {text}; it must be a number above 0.")
     return value
@@ -206,8 +245,10 @@ def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
-def _postgres_url(environment: Mapping[str, str], name: str) -> str:
-    url = _require(environment, name)
+def _postgres_url(environment: Mapping[str, str], name: str, *, required: bool = True) -> str:
+    url = _require(environment, name) if required else _get(environment, name, "")
+    if not url:
+        return ""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
         raise SettingsError(f"{PREFIX}{name} must start with postgresql://; only PostgreSQL is supported.")

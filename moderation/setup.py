@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 from models.registry import shipped
 from moderation.domain.access import Role
-from moderation.governance import accounts, models, people, policies
+from moderation.governance import accounts, erasure, models, people, policies, rotation
 from moderation.settings import Settings
 from moderation.storage.database import connect, transaction
 from moderation.storage.migrate import migrate
 from moderation.storage.vault import Vault
 
-SERVICE_KEYS = ("lookup", "accounts")
+SERVICE_KEYS = ("lookup", "accounts", "signing")
 FIRST_CLIENT = "first"
 FIRST_ADMIN = "admin@localhost"
 # A lead too: somebody has to see the first cases before there is anybody else.
@@ -30,6 +30,13 @@ class FirstRun:
     totp_secret: str
 
 
+def upgrade(settings: Settings, now: datetime) -> None:
+    """Bring both databases to the newest level, as their owner, and grant the application its rights."""
+    urls = (settings.database_url, settings.keystore_url)
+    owners = (settings.owner_url or urls[0], settings.owner_keystore_url or urls[1])
+    migrate(*owners, now, applications=urls)
+
+
 def prepare(settings: Settings) -> FirstRun | None:
     """Bring an installation to where it can serve. Idempotent; None unless this was its first run.
 
@@ -37,11 +44,14 @@ def prepare(settings: Settings) -> FirstRun | None:
         models.registry.ArtifactError: a shipped model is damaged.
     """
     now = datetime.now(UTC)
-    migrate(settings.database_url, settings.keystore_url, now)
+    upgrade(settings, now)
     databases = connect(settings.database_url, settings.keystore_url, pool_size=1)
     try:
         vault = Vault(databases.keystore, settings.kek)
         vault.ensure_service_keys(SERVICE_KEYS, now)
+        rotation.note(databases, vault, now, "operator")
+        # A restored copy is older than what it forgot: whoever was erased is hidden again before anybody is served.
+        erasure.replay(databases, now)
         with transaction(databases.content) as session:
             models.register(session, shipped(), now)
             # A published policy stays: the default document is only ever the first one.

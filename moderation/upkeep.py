@@ -15,9 +15,28 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from moderation import metrics
+from moderation import metrics, statement_sender
 from moderation.domain.content import Lane
-from moderation.governance import erasure, invitations, outbox, sessions
+from moderation.domain.reporting import Schedule
+from moderation.governance import (
+    audit,
+    checkpoint_files,
+    erasure,
+    holds,
+    incidents,
+    invitations,
+    ledger,
+    outbox,
+    preservation,
+    report_counts,
+    reports,
+    rights,
+    rotation,
+    sessions,
+)
+from moderation.governance.erasing import months, orphans, records, trained
+from moderation.governance.erasing.carrying import Pace
+from moderation.governance.policies import PolicyCache
 from moderation.review import labels, listing
 from moderation.settings import Settings
 from moderation.storage import items, partitions
@@ -28,11 +47,30 @@ from moderation.storage.vault import Vault
 GAUGE_SECONDS = 5.0
 SWEEP_SECONDS = 15.0
 SWEEP_AT_MOST_SECONDS = 3.0
+AGAIN_SECONDS = 0.5  # what did not get done in its turn waits for the other tasks, and no longer
 SWEEP_ITEMS = 500
+ERASE_SECONDS = 2.0
+ERASE_AT_MOST_SECONDS = 3.0
+RECORDS_SECONDS = 600.0
+LEDGER_KEPT_LONGER_DAYS = 366
+SCAN_SECONDS = 30.0
 HOUSEKEEPING_SECONDS = 3600.0
+PACKAGES_SECONDS = 600.0
+REPORTS_SECONDS = 300.0
+STATEMENTS_SECONDS = 30.0
+STATEMENTS_AT_MOST_SECONDS = 20.0
 DELIVERED_DAYS = 30
+SEQUENCE_SECONDS = 1.0
+SEQUENCE_AT_MOST_SECONDS = 1.0
+SEQUENCE_EVENTS = 5000
+CHECKPOINT_SECONDS = 60.0
+RIGHTS_SECONDS = 5.0
+TEND_SECONDS = 60.0
+KEK_SECONDS = 30.0
+KEK_AT_MOST_SECONDS = 2.0
 TICK_SECONDS = 0.25
 PATIENCE_SECONDS = 10.0
+AGAIN_AFTER_SECONDS = 5.0
 log = structlog.get_logger()
 
 
@@ -46,21 +84,25 @@ class Upkeep:
     blobs: FolderBlobs
     lagging: set[str] = field(default_factory=set)
     queues: set[str] = field(default_factory=set)
+    policies: PolicyCache = field(default_factory=PolicyCache)
+    scanned: orphans.Place = field(default_factory=orphans.Place)
+    sending: threading.Thread | None = None  # statements of reasons, to a server that may be slow to answer
 
 
 @dataclass(slots=True)
 class Every:
-    """A task that runs now and then every `seconds`."""
+    """A task that runs every `seconds`, and soon again where it says that there is more to do (True)."""
 
     seconds: float
-    task: Callable[[], None]
+    task: Callable[[], bool | None]
     due: float = 0.0
 
     def run_if_due(self) -> None:
         if time.monotonic() >= self.due:
             self.due = time.monotonic() + self.seconds
             try:
-                self.task()
+                if self.task():
+                    self.due = time.monotonic() + min(self.seconds, AGAIN_SECONDS)
             except Exception:
                 # A folder that can't be written, say, must not keep items from being screened.
                 log.exception("upkeep_failed")
@@ -71,7 +113,18 @@ def tasks(upkeep: Upkeep) -> list[Every]:
     return [
         Every(GAUGE_SECONDS, lambda: _gauges(upkeep)),
         Every(SWEEP_SECONDS, lambda: _sweep(upkeep)),
+        Every(ERASE_SECONDS, lambda: _erase(upkeep)),
+        Every(RECORDS_SECONDS, lambda: _records(upkeep)),
+        Every(SCAN_SECONDS, lambda: _scan(upkeep)),
         Every(HOUSEKEEPING_SECONDS, lambda: _housekeeping(upkeep)),
+        Every(RIGHTS_SECONDS, lambda: rights.watch(upkeep.databases, datetime.now(UTC))),
+        Every(TEND_SECONDS, lambda: rights.tend(upkeep.databases, upkeep.vault, datetime.now(UTC))),
+        Every(SEQUENCE_SECONDS, lambda: _sequence(upkeep)),
+        Every(CHECKPOINT_SECONDS, lambda: _checkpoint(upkeep)),
+        Every(PACKAGES_SECONDS, lambda: _packages(upkeep)),
+        Every(STATEMENTS_SECONDS, lambda: _statements(upkeep)),
+        Every(KEK_SECONDS, lambda: _rotate(upkeep)),
+        Every(REPORTS_SECONDS, lambda: _reports(upkeep)),
     ]
 
 
@@ -81,7 +134,10 @@ def opened(settings: Settings) -> Iterator[Upkeep]:
     databases = connect(settings.database_url, settings.keystore_url, pool_size=2)
     try:
         vault, blobs = Vault(databases.keystore, settings.kek), FolderBlobs(settings.blob_dir)
-        yield Upkeep(settings, databases, vault, blobs)
+        upkeep = Upkeep(settings, databases, vault, blobs)
+        yield upkeep
+        if upkeep.sending is not None:
+            upkeep.sending.join(PATIENCE_SECONDS)
     finally:
         databases.dispose()
 
@@ -99,6 +155,16 @@ def running(settings: Settings, stop: threading.Event) -> Iterator[None]:
 
 
 def _run(settings: Settings, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            _until(settings, stop)
+        except Exception:
+            # A folder that is not mounted yet, say. Without this thread nothing would ever be erased.
+            log.exception("upkeep_failed")
+            stop.wait(AGAIN_AFTER_SECONDS)
+
+
+def _until(settings: Settings, stop: threading.Event) -> None:
     with opened(settings) as upkeep:
         due = tasks(upkeep)
         while not stop.wait(TICK_SECONDS):
@@ -115,6 +181,9 @@ def _gauges(upkeep: Upkeep) -> None:
         waiting = outbox.oldest_due(session, now)
         queues = listing.oldest_open(session)
         missed = listing.missed(session, now)
+        logged = ledger.head(session)
+        metrics.HOLDS_OVERDUE.set(holds.overdue(session, now))
+        metrics.INCIDENT_DEADLINE.set(incidents.seconds_left(session, now))
     counts: dict[tuple[str, str], int] = {
         (lane, state): 0 for lane in Lane for state in ("received", "leased")
     }
@@ -126,6 +195,9 @@ def _gauges(upkeep: Upkeep) -> None:
         metrics.BACKLOG_ITEMS.labels(lane, state).set(count)
     for lane, age in ages.items():
         metrics.BACKLOG_AGE.labels(lane).set(age)
+    metrics.AUDIT_UNSEQUENCED.set(logged.waiting)
+    uncovered = logged.oldest_uncovered
+    metrics.AUDIT_CHECKPOINT_AGE.set((now - uncovered).total_seconds() if uncovered else 0.0)
     metrics.OUTBOX_AGE.set((now - waiting).total_seconds() if waiting else 0.0)
     # A label that was set once is set back to 0, or its alarm would never end.
     upkeep.lagging.update(overdue)
@@ -138,18 +210,99 @@ def _gauges(upkeep: Upkeep) -> None:
         metrics.DEADLINES_MISSED.labels(queue).set(missed.get(queue, 0))
 
 
-def _sweep(upkeep: Upkeep) -> None:
-    """Destroy what is due, for some seconds at most: new items wait meanwhile, and the next turn is near."""
-    end = time.monotonic() + SWEEP_AT_MOST_SECONDS
+def _sweep(upkeep: Upkeep) -> bool:
+    """Destroy what is due, for some seconds at most; whether there is more of it."""
+    pace = Pace(SWEEP_AT_MOST_SECONDS)
     swept = authors = SWEEP_ITEMS
     total = 0
-    while swept == SWEEP_ITEMS and time.monotonic() < end:
+    while swept == SWEEP_ITEMS and pace.on():
         swept = erasure.sweep(upkeep.databases, upkeep.vault, upkeep.blobs, datetime.now(UTC), SWEEP_ITEMS)
         total += swept
-    while authors == SWEEP_ITEMS and time.monotonic() < end:
+    while authors == SWEEP_ITEMS and pace.on():
         authors = erasure.sweep_authors(upkeep.databases, upkeep.vault, datetime.now(UTC), SWEEP_ITEMS)
     if total:
         log.info("items_destroyed", items=total)
+    return swept == SWEEP_ITEMS
+
+
+def _erase(upkeep: Upkeep) -> None:
+    """Carry out what somebody asked to have erased."""
+    now = datetime.now(UTC)
+    ended = erasure.run(upkeep.databases, upkeep.vault, upkeep.blobs, now, ERASE_AT_MOST_SECONDS)
+    if ended:
+        log.info("erased", erasures=ended)
+
+
+def _records(upkeep: Upkeep) -> None:
+    """Remove rows of what ended long ago, records that are five years old, and months in which nothing is left."""
+    now, databases = datetime.now(UTC), upkeep.databases
+    with transaction(databases.content) as session:
+        days = upkeep.policies.current(session).retention.records_days
+    pace, removed = Pace(SWEEP_AT_MOST_SECONDS), 1
+    while removed and pace.on():
+        with transaction(databases.content) as session:
+            removed = erasure.sweep_rows(session, now) + records.sweep(session, now, days)
+    upkeep.vault.forget_erased(now - timedelta(days=days + LEDGER_KEPT_LONGER_DAYS))
+    trained.clean(databases, upkeep.vault, now)
+    months.end_due(databases, upkeep.vault, upkeep.blobs, now, SWEEP_AT_MOST_SECONDS)
+
+
+def _scan(upkeep: Upkeep) -> None:
+    """Look at a piece of the keys and blobs for what belongs to nothing."""
+    with transaction(upkeep.databases.content) as session:
+        packages = preservation.references(session, upkeep.blobs)
+    removed = orphans.scan(upkeep.databases, upkeep.blobs, upkeep.scanned, datetime.now(UTC), packages)
+    if removed:
+        log.warning("orphans_removed", orphans=removed)
+
+
+def _packages(upkeep: Upkeep) -> None:
+    """Destroy preservation packages whose time is over."""
+    now = datetime.now(UTC)
+    if done := preservation.destroy_due(upkeep.databases, upkeep.vault, upkeep.blobs, now):
+        log.info("packages_destroyed", packages=done)
+
+
+def _statements(upkeep: Upkeep) -> None:
+    """Send statements of reasons, if somebody said where to: beside the other tasks, which wait for nobody."""
+    settings = upkeep.settings
+    if not settings.statements_url or (upkeep.sending is not None and upkeep.sending.is_alive()):
+        return
+    target = statement_sender.Target(settings.statements_url, settings.statements_token)
+
+    def send() -> None:
+        try:
+            statement_sender.run(
+                upkeep.databases.content, upkeep.policies, target, lambda: datetime.now(UTC),
+                STATEMENTS_AT_MOST_SECONDS,
+            )  # fmt: skip
+        except Exception:
+            log.exception("statements_failed")
+
+    upkeep.sending = threading.Thread(target=send, name="statements", daemon=True)
+    upkeep.sending.start()
+
+
+def _sequence(upkeep: Upkeep) -> None:
+    """Number the events of the audit log that were committed meanwhile."""
+    end = time.monotonic() + SEQUENCE_AT_MOST_SECONDS
+    numbered = SEQUENCE_EVENTS
+    while numbered == SEQUENCE_EVENTS and time.monotonic() < end:
+        # What a crash takes back is numbered again: nothing was signed in between without reaching the disk.
+        with transaction(upkeep.databases.content, durable=False) as session:
+            numbered = ledger.sequence(session, SEQUENCE_EVENTS)
+
+
+def _checkpoint(upkeep: Upkeep) -> None:
+    """Sign the audit log, and write what was signed where the database is not."""
+    now, directory = datetime.now(UTC), upkeep.settings.checkpoint_dir
+    metrics.AUDIT_BROKEN.set(1)
+    with transaction(upkeep.databases.content) as session:
+        ledger.checkpoint(session, upkeep.vault, now)
+    if directory is not None:
+        with transaction(upkeep.databases.content) as session:
+            checkpoint_files.export(session, directory, ledger.key(upkeep.vault))
+    metrics.AUDIT_BROKEN.set(0)
 
 
 def _housekeeping(upkeep: Upkeep) -> None:
@@ -161,3 +314,27 @@ def _housekeeping(upkeep: Upkeep) -> None:
         labels.end_expired(session, now)
         sessions.forget(session, now)
         invitations.forget(session, now)
+
+
+def _reports(upkeep: Upkeep) -> None:
+    """Measure what is kept, once a day, and make the signed reports that are owed, one in each transaction."""
+    now = datetime.now(UTC)
+    with transaction(upkeep.databases.content) as session:
+        report_counts.measure(session, now)
+    schedule = Schedule(upkeep.settings.reports)
+    while True:
+        with transaction(upkeep.databases.content) as session:
+            made = reports.make_next(session, upkeep.vault, schedule, audit.MACHINE, now)
+        if made is None:
+            return
+        log.info("report_signed", kind=made.kind, since=made.period.since.isoformat())
+
+
+def _rotate(upkeep: Upkeep) -> None:
+    """Bring keys under the newest key-encryption key; begin and end epochs where this process may."""
+    now, settings = datetime.now(UTC), upkeep.settings
+    found = rotation.tend(
+        upkeep.databases, upkeep.vault, now, settings.kek_days, settings.kek_grace_hours, KEK_AT_MOST_SECONDS
+    )
+    metrics.KEK_AGE.set((now - found.epochs[-1].since).total_seconds())
+    metrics.KEK_BEHIND.set(found.behind)

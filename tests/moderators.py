@@ -271,8 +271,8 @@ class _Moderator:
     def _away(self, page: Page, here: dict[str, Any]) -> None:
         """Leave the case lying until the other has decided it, then decide as if nothing had happened."""
         try:
-            deadline = time.monotonic() + CLAIM_SECONDS + 10
-            while time.monotonic() < deadline:
+            deadline = time.monotonic() + 10 * CLAIM_SECONDS
+            while time.monotonic() < deadline and not self.storm.failures:
                 (row,) = self.storm.ask("SELECT state FROM cases WHERE id = %s", here["case"])
                 if row[0] == "closed":
                     break
@@ -288,18 +288,18 @@ class _Moderator:
         bodies: list[str] = []
 
         def swallow(route: Route) -> None:
-            bodies.append(route.request.post_data or "")
-            route.fetch(max_redirects=0)
+            body = route.request.post_data or ""
+            route.fetch(max_redirects=0, timeout=browser.WAIT_MS)
             route.abort()
+            bodies.append(body)
 
         assert self.context is not None
         address = f"{self.storm.service.url}/console/cases/{here['case']}/decide"
         page.route(address, swallow)
         sent = self._decide(page, here)
-        deadline = time.monotonic() + browser.WAIT_MS / 1000
+        deadline = time.monotonic() + 2 * browser.WAIT_MS / 1000
         while not bodies and time.monotonic() < deadline:
             page.wait_for_timeout(50)
-        page.wait_for_timeout(200)
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": self.storm.service.url}
         answer = self.context.request.post(address, data=bodies[0], headers=headers, max_redirects=0)
         sent.answered = answer.status == 303

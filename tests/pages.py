@@ -5,23 +5,26 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
 
+import httpx
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page, ViewportSize
 from sqlalchemy import select, update
 
 from moderation.domain.cases import Verdict
 from moderation.domain.decisions import AccountMeasure, Judgement
-from moderation.governance import policies
+from moderation.domain.erasing import Cause
+from moderation.domain.reporting import Period, ReportKind
+from moderation.governance import drafts, erasure, partners, policies, report_counts, reports
 from moderation.review import cases, opinions
 from moderation.review.opinions import Given
 from moderation.storage.database import Databases, transaction
-from moderation.storage.tables import Case, Decision
+from moderation.storage.tables import Case, Decision, Item
 from moderation.storage.vault import Vault
-from tests import browser, people, seeding
+from tests import authorities, browser, people, seeding
 from tests.browser import Visitor
 from tests.service import Service
 
@@ -112,22 +115,41 @@ def examine_all(visitor: Visitor, addresses: Mapping[str, str], looks: int = 2) 
 
 # Answers that are no pages: pictures, styles, and those that only lead elsewhere. The door is looked at apart.
 NO_PAGES = {
+    "/console/governance/erasures/{erasure_id}/receipt.json",
+    "/console/governance/evidence/{item_id}/{position}",
     "/console",
     "/console/next",
+    "/console/audit/checkpoint",
+    "/console/audit/proof/{identifier}",
     "/console/media/{case_id}/{position}",
     "/console/static/{version}/{name:path}",
     "/console/oidc",
     "/console/oidc/callback",
     "/console/login",
     "/console/join/{token}",
+    "/console/governance/holds/{hold_id}/items/{item_id}/{position}",
+    "/console/governance/preservations/{package_id}/picture",
+    "/console/governance/statements/{decision_id}/statement.json",
+    "/console/governance/transparency/report.{form}",
+    "/console/governance/reports/{report_id}/download",
 }
 _ALWAYS = (
+    "/console/governance/retention", "/console/governance/erasures", "/console/governance/evidence",
     "/console/", "/console/queue", "/console/items", "/console/appeals", "/console/banks", "/console/policy",
-    "/console/policy/edit", "/console/policy/versions", "/console/quality", "/console/people", "/console/keys",
-    "/console/audit", "/console/settings", "/console/account", "/console/account/totp",
-    "/console/account/passkeys/new", "/console/second-factor",
+    "/console/policy/edit", "/console/policy/versions", "/console/quality", "/console/governance",
+    "/console/people", "/console/keys", "/console/audit", "/console/settings", "/console/account",
+    "/console/account/totp",
+    "/console/account/passkeys/new", "/console/second-factor", "/console/governance/holds",
+    "/console/governance/preservations", "/console/governance/disclosures", "/console/governance/incidents",
+    "/console/governance/transparency", "/console/governance/statements", "/console/governance/reports",
+    "/console/policy/drafts",
+    "/console/governance/requests", "/console/governance/minors", "/console/governance/partners",
 )  # fmt: skip
 _ONE_OF_EACH = {
+    "/console/governance/erasures/{erasure_id}": "SELECT id FROM erasures ORDER BY id LIMIT 1",
+    "/console/governance/evidence/{item_id}": """
+        SELECT id FROM items WHERE state = 'deleted' AND destroyed_at IS NULL AND retention_class = 'grave'
+        ORDER BY id LIMIT 1""",
     "/console/cases/{case_id}": "SELECT id FROM cases WHERE state = 'open' ORDER BY id LIMIT 1",
     "/console/cases/{case_id}/cluster": """
         SELECT c.id FROM cases c JOIN sketches a ON a.item_id = c.item_id
@@ -139,9 +161,27 @@ _ONE_OF_EACH = {
     "/console/items/{item_id}/reverse": """
         SELECT item_id FROM decisions WHERE route = 'remove' AND superseded_at IS NULL
         AND effective_at <= now() ORDER BY id LIMIT 1""",
+    "/console/governance/statements/{decision_id}": """
+        SELECT id FROM decisions WHERE route = 'remove' AND effective_at <= now() AND undone_at IS NULL
+        ORDER BY id LIMIT 1""",
+    "/console/governance/requests/{request_id}": "SELECT id FROM subject_requests WHERE kind = 'correct' LIMIT 1",
+    "/console/governance/minors/{check_id}": "SELECT id FROM minor_checks ORDER BY id LIMIT 1",
+    "/console/governance/partners/{name}": "SELECT name FROM partners ORDER BY name LIMIT 1",
+    "/console/governance/holds/{hold_id}": "SELECT id FROM holds WHERE state = 'active' ORDER BY id LIMIT 1",
+    "/console/governance/holds/{hold_id}/items/{item_id}": """
+        SELECT hold_id, held_items.item_id FROM held_items JOIN holds ON holds.id = hold_id
+        WHERE state = 'active' ORDER BY held_items.item_id LIMIT 1""",
+    "/console/governance/preservations/{package_id}": "SELECT id FROM preservations ORDER BY id LIMIT 1",
+    "/console/governance/preservations/{package_id}/files": "SELECT id FROM preservations ORDER BY id LIMIT 1",
+    "/console/governance/preservations/{package_id}/file": "SELECT id FROM preservations ORDER BY id LIMIT 1",
+    "/console/governance/disclosures/{disclosure_id}": "SELECT id FROM disclosures ORDER BY id LIMIT 1",
+    "/console/governance/incidents/{incident_id}": "SELECT id FROM incidents ORDER BY id LIMIT 1",
     "/console/authors/{author_id}": "SELECT author_id FROM decisions ORDER BY id LIMIT 1",
     "/console/banks/{name}": "SELECT name FROM banks ORDER BY name LIMIT 1",
     "/console/policy/versions/{version}": "SELECT max(version) FROM policies",
+    "/console/policy/drafts/{draft_id}": "SELECT id FROM policy_drafts ORDER BY name DESC LIMIT 1",
+    "/console/policy/drafts/{draft_id}/simulate": "SELECT id FROM policy_drafts ORDER BY name DESC LIMIT 1",
+    "/console/governance/reports/{report_id}": "SELECT id FROM signed_reports ORDER BY kind LIMIT 1",
     "/console/people/{person_id}": "SELECT id FROM people ORDER BY id LIMIT 1",
 }
 
@@ -153,8 +193,15 @@ def addresses(service: Service) -> dict[str, str]:
         for route, statement in _ONE_OF_EACH.items():
             row = database.execute(statement).fetchone()
             if row is not None and row[0] is not None:
-                found[route] = re.sub(r"{.*?}", str(row[0]), route)
+                found[route] = _address(route, row)
     return found
+
+
+def _address(route: str, row: Sequence[object]) -> str:
+    """A route with a value in place of each parameter."""
+    for value in row:
+        route = re.sub(r"{.*?}", str(value), route, count=1)
+    return route
 
 
 def fill(service: Service) -> None:
@@ -172,6 +219,76 @@ def fill(service: Service) -> None:
         client.post(f"/v1/decisions/{decided}/informed", json={}).raise_for_status()
         appeal = {"by": "author", "statement": "It was meant as a joke among friends."}
         client.post(f"/v1/decisions/{decided}/appeals", json=appeal).raise_for_status()
+        _rights(client)
+    authorities.fill(service, items, now)
+    with seeding.opened(service) as (databases, vault):
+        _partner(databases, vault, items[3], now)
+        _draft(databases, now)
+        _reports(databases, vault, now)
+    _ended(service, now)
+
+
+def _ended(service: Service, now: datetime) -> None:
+    """Somebody who was erased, and an item that the law has kept after its content service deleted it."""
+    with service.client() as client:
+        for author in ("leaving-1", "leaving-2"):
+            part = {"type": "text", "name": "body", "text": "See you all some other time."}
+            body = {"external_id": author, "author": author, "kind": "comment", "parts": [part]}
+            made = client.post("/v1/items?wait=20", json=body).raise_for_status().json()
+    with seeding.opened(service) as (databases, vault), transaction(databases.content) as session:
+        name = session.scalars(select(Item.client).where(Item.id == UUID(made["id"]))).one()
+        erasure.request(
+            session, vault, client=name, author_id=erasure.author_of(session, vault, name, "leaving-1"),
+            cause=Cause.CANCELLATION, requested_by=f"client:{name}", now=now,
+        )  # fmt: skip
+        kept = {
+            "state": "deleted", "lease_token": None, "lease_until": None, "deleted_at": now,
+            "deleted_because": erasure.BY_CLIENT, "retention_class": "grave",
+            "expires_at": now + timedelta(days=365),
+        }  # fmt: skip
+        session.execute(update(Item).where(Item.id == UUID(made["id"])).values(kept))
+
+
+def _draft(databases: Databases, now: datetime) -> None:
+    """A draft that would send more before people, and an announced version."""
+    with transaction(databases.content) as session:
+        base, document = policies.newest_document(session)
+        changed = re.sub(r"allow_below: [0-9.]+", "allow_below: 0.0", document)
+        drafts.save(session, name="More to people", document=changed, base=base, by="operator", now=now)
+        drafts.save(session, name="Half done", document="name: [", base=base, by="operator", now=now)
+        policies.publish(session, changed, "operator", now, effective_at=now + timedelta(days=10))
+
+
+def _reports(databases: Databases, vault: Vault, now: datetime) -> None:
+    """Signed reports on what has happened so far, and on the quiet day before."""
+    day = timedelta(days=1)
+    with transaction(databases.content) as session:
+        report_counts.measure(session, now)
+        for kind in (ReportKind.ACCESS, ReportKind.RETENTION):
+            reports.make(session, vault, kind, Period(now - day, now), "operator", now)
+        reports.make(session, vault, ReportKind.AUDIT, Period(now - 3 * day, now - 2 * day), "operator", now)
+
+
+def _rights(client: httpx.Client) -> None:
+    """Requests that wait and that were answered, and a suspected minor."""
+    for author, kind, verified in (
+        ("1-3", "correct", True),
+        ("1-3", "access", True),
+        ("1-4", "erase", False),
+    ):
+        body = {"kind": kind, "identity_verified": verified, "details": "The language is not English."}
+        client.post(f"/v1/subjects/author-{author}/requests", json=body).raise_for_status()
+    client.post("/v1/subjects/author-1-5/minor-notice").raise_for_status()
+
+
+def _partner(databases: Databases, vault: Vault, item: str, now: datetime) -> None:
+    """A partner who may read an item."""
+    with transaction(databases.content) as session:
+        partners.create(
+            session, vault, name="lab", purpose="review", fields=["text", "language"], actor="operator",
+            expires_at=now + timedelta(days=30), now=now,
+        )  # fmt: skip
+        partners.assign(session, "lab", "operator", now, items=[UUID(item)])
 
 
 def _decide(databases: Databases, vault: Vault, items: Sequence[str], now: datetime) -> None:

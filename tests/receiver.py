@@ -23,7 +23,7 @@ class Receiver:
         """The events that name `item`, in order."""
         return [event for event in list(self.events) if item in json.dumps(event)]
 
-    def wait(self, item: str, count: int, seconds: float = 30) -> list[dict[str, Any]]:
+    def wait(self, item: str, count: int, seconds: float = 90) -> list[dict[str, Any]]:
         """Wait until `count` events name `item`, or patience ends."""
         deadline = time.monotonic() + seconds
         while len(self.about(item)) < count and time.monotonic() < deadline:

@@ -31,7 +31,7 @@ _WORDS = (
     "copper silver wooden yellow purple quiet gentle early narrow round steady simple bright distant"
 )
 _BATCH = 100
-_PATIENCE_SECONDS = 120
+_PATIENCE_SECONDS = 300
 
 
 def settings_of(service: Service) -> Settings:

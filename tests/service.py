@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from pathlib import Path
 import httpx
 import psycopg
 
-START_SECONDS = 180
+START_SECONDS = 300
+STOP_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Service:
     def client(self) -> httpx.Client:
         """A caller with every scope."""
         headers = {"Authorization": f"Bearer {self.api_key}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120)
 
     @property
     def broker_socket(self) -> Path:
@@ -89,8 +91,15 @@ def running(directory: Path, **environment: str) -> Iterator[Service]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"The service does not come up:\n{output.read_text()}")
             time.sleep(0.05)
-        first = json.loads((directory / "first-run.json").read_text())
-        yield Service(directory, first["url"], first["api_key"])
+        written = directory / "first-run.json"
+        # One that was restored never had a first run: it says where it is, and its keys are those of before.
+        first = json.loads(written.read_text()) if written.exists() else {}
+        url = re.search(r"Ready at (http\S+)", output.read_text())
+        yield Service(directory, first.get("url") or (url[1] if url else ""), first.get("api_key", ""))
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        try:
+            process.wait(STOP_SECONDS)
+        finally:
+            process.kill()
+            process.wait()

@@ -42,6 +42,21 @@ def day(text: str, what: str, *, end: bool = False) -> datetime | None:
     return checked_moment(found, what) + timedelta(days=int(end))
 
 
+def moment(text: str, what: str) -> datetime | None:
+    """A moment in UTC as a browser's field for it has it, or a day's beginning; None where nothing was given.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not text.strip():
+        return None
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise InvalidInput(f"{what} must be a moment such as 2026-12-01 00:00.") from error
+    return checked_moment(found if found.tzinfo else found.replace(tzinfo=UTC), what)
+
+
 def one_of(text: str, what: str, known: Collection[str]) -> str | None:
     """One of a few words, or None where nothing was given.
 

@@ -148,6 +148,8 @@ def _own_address(request: Request) -> str:
     steps = request.url.path.split("/")[2:] or [""]
     if steps[:3:2] == ["cases", "cluster"]:
         return "/".join(("/console", *steps[:3]))
+    if steps[0] == "governance":
+        return "/".join(("/console", *steps[: 3 if len(steps) > 3 else 2]))
     if steps[0] in SENT_FROM or steps[:2] == ["people", "links"]:
         return f"/console/{SENT_FROM.get(steps[0], 'people')}"
     return "/".join(("/console", *steps[: 2 if steps[0] in OF_ONE else 1]))

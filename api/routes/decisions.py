@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from sqlalchemy.orm import Session
 
 from api.auth import caller, services
 from api.schemas import DecisionOut, InformedIn
 from api.services import Services
+from api.statement_schemas import NoticeOut, StatementOut
 from moderation.domain.routing import Route
+from moderation.governance import notices, statements
 from moderation.governance.accounts import Principal, Scope
 from moderation.review import appeals, measures
 from moderation.storage.database import transaction
@@ -36,6 +38,48 @@ def get_decision(decision_id: UUID, held: Held, principal: Reader) -> dict[str, 
     with transaction(held.databases.content) as session:
         row = appeals.visible(session, principal.client, decision_id, now)
         return _shown(held, session, row, now)
+
+
+@router.get("/{decision_id}/statement", response_model=StatementOut, response_model_exclude_none=True)
+def get_statement(decision_id: UUID, held: Held, principal: Reader) -> dict[str, Any]:
+    """The statement of reasons of a decision that restricts, as the EU's transparency database takes it.
+
+    It is derived from the decision each time and never holds content. A decision that restricts nothing has none.
+    """
+    now = datetime.now(UTC)
+    with transaction(held.databases.content) as session:
+        row = appeals.visible(session, principal.client, decision_id, now)
+        return statements.of_decision(session, held.policies, row, now)
+
+
+@router.get("/{decision_id}/notice", response_model=NoticeOut, response_model_exclude_none=True)
+def get_notice(
+    decision_id: UUID,
+    held: Held,
+    principal: Reader,
+    language: Annotated[
+        str | None, Query(max_length=35, description="en, de, es, fr, it or nl; default: that of the post.")
+    ] = None,
+) -> dict[str, Any]:
+    """What to tell the author of a post of a decision that restricts it, or that lifts a restriction.
+
+    What was done and why, how it was found and who decided, and what the author can do: appeal here and until
+    when, turn to a settlement body, go to court. It never repeats the post.
+    """
+    now = datetime.now(UTC)
+    with transaction(held.databases.content) as session:
+        row = appeals.visible(session, principal.client, decision_id, now)
+        until = appeals.appeal_until(session, held.policies.current(session, now), row)
+        notice = notices.of_decision(session, held.policies, row, language, until, now)
+    return {
+        "decision_id": str(row.id),
+        "language": notice.language,
+        "subject": notice.subject,
+        "text": notice.text,
+        "paragraphs": list(notice.paragraphs),
+        "redress": notice.redress,
+        "appeal_until": notice.appeal_until,
+    }
 
 
 @router.post("/{decision_id}/informed", status_code=204)

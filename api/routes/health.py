@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,8 @@ from sqlalchemy import text
 from api.auth import services
 from api.services import Services
 from models.registry import Manifest
-from moderation.governance import models
+from moderation.domain.reporting import Schedule
+from moderation.governance import models, reports
 from moderation.storage.database import transaction
 from moderation.storage.migrate import pending
 
@@ -42,10 +44,12 @@ def ready(held: Held, response: Response) -> dict[str, Any]:
         "broker": lambda: _broker(held),
         "models": lambda: _models(held),
         "policy": lambda: _policy(held),
+        "reports": lambda: _reports(held),
     }
     said = {name: _said(name, check) for name, check in checks.items()}
-    # Without the broker items are still accepted and nothing is lost: degraded, but ready.
-    needed = [word for name, word in said.items() if name != "broker"]
+    # Without the broker items are still accepted and nothing is lost, and a report that is late keeps no item
+    # waiting: degraded, but ready.
+    needed = [word for name, word in said.items() if name not in ("broker", "reports")]
     if any(word != "ok" for word in needed):
         response.status_code = 503
     status = (
@@ -108,3 +112,9 @@ def _policy(held: Services) -> str:
     with transaction(held.databases.content) as session:
         held.policies.current(session)
     return "ok"
+
+
+def _reports(held: Services) -> str:
+    with transaction(held.databases.content) as session:
+        owed = reports.outstanding(session, Schedule(held.settings.reports), datetime.now(UTC))
+    return "overdue" if any(one.overdue for one in owed) else "ok"

@@ -128,7 +128,7 @@ def delete_item(item_id: UUID, held: Held, principal: Writer) -> None:
     """
     now = datetime.now(UTC)
     with transaction(held.databases.content) as session:
-        item = _visible(session, principal, item_id)
+        item = _visible(session, principal, item_id, now)
         items.lock_posts(session, [item.external_digest])
         revisions = items.by_external(session, principal.client, item.external_digest, lock=True)
         live = [revision for revision in revisions if revision.state != ItemState.DELETED]
@@ -138,8 +138,8 @@ def delete_item(item_id: UUID, held: Held, principal: Writer) -> None:
             Notice(r.client, r.id, "item.deleted", {"item_id": str(r.id)}, r.callback_id) for r in live
         ]
         outbox.enqueue(session, notices, now)
-        due = [revision.id for revision in revisions if erasure.is_due(revision, policy.retention, now)]
-    erasure.destroy(held.databases, held.vault, held.blobs, due, now)
+        ids = [revision.id for revision in revisions]
+    erasure.destroy(held.databases, held.vault, held.blobs, ids, now)
 
 
 def _accept_one(
@@ -202,15 +202,18 @@ def _store(
 
 def _show(held: Services, principal: Principal, item_id: UUID) -> dict[str, Any]:
     with transaction(held.databases.content) as session:
-        return views.items(session, [_visible(session, principal, item_id)], datetime.now(UTC))[0]
+        now = datetime.now(UTC)
+        return views.items(session, [_visible(session, principal, item_id, now)], now)[0]
 
 
-def _visible(session: Session, principal: Principal, item_id: UUID) -> Item:
+def _visible(session: Session, principal: Principal, item_id: UUID, now: datetime) -> Item:
     item = items.of_client(session, principal.client, item_id)
     if item is None:
         raise NotFound("There is no such item.")
     if item.state == ItemState.DELETED:
         raise NotFound(f"This item is gone: {item.deleted_because}.", code="deleted")
+    if erasure.hidden(session, item, now):
+        raise NotFound(f"This item is gone: {erasure.EXPIRED}.", code="deleted")
     return item
 
 

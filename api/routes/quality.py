@@ -90,10 +90,10 @@ def contest(opinion_id: UUID, body: NoteIn, held: Held, me: Decider) -> None:
 
 
 @router.get("/contests", response_model=list[Contest])
-def list_contests(held: Held, me: Manager) -> list[Contest]:  # noqa: ARG001
+def list_contests(held: Held, me: Manager) -> list[Contest]:
     """Contests of golden answers that wait for a lead."""
     with transaction(held.databases.content) as session:
-        return golden.contests(session, held.vault)
+        return golden.contests(session, held.vault, me, datetime.now(UTC))
 
 
 @router.post("/contests/{opinion_id}", status_code=204)

@@ -240,7 +240,7 @@ def save_filter(body: SavedFilterIn, held: Held, me: Decider) -> dict[str, Any]:
 def remove_filter(filter_id: UUID, held: Held, me: Decider) -> None:
     """Remove a saved filter."""
     with transaction(held.databases.content) as session:
-        filters.remove(session, me, filter_id)
+        filters.remove(session, me, filter_id, datetime.now(UTC))
 
 
 def _given(body: OpinionIn) -> Given:

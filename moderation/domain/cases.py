@@ -28,6 +28,7 @@ class CaseReason(StrEnum):
     SAMPLE = "sample"
     REQUESTED = "requested"  # a lead asks for a check of this very item: like a sample, but nobody drew it
     GOLDEN = "golden"
+    RESTRICTED = "restricted"  # its author may not be judged by machines
 
 
 class CaseKind(StrEnum):

@@ -7,15 +7,19 @@ certificate has been earned, between which calibrated probabilities a machine ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from moderation.domain import dsa
 from moderation.domain.documents import Reader
 from moderation.domain.errors import PolicyInvalid
-from moderation.domain.retention import Clock, Retention, RetentionClass
+from moderation.domain.retention import RECORDS_DAYS, Clock, Retention, RetentionClass
 from moderation.domain.reviewing import Clause, ReviewRules, read_clauses, read_review
 from moderation.domain.signals import Category
+from moderation.domain.subjects import RightsRules
+
+MOST_NOTICE_DAYS = 180
 
 
 class Fail(StrEnum):
@@ -72,6 +76,8 @@ class Policy:
     deadline_hours: float
     review: ReviewRules = field(default_factory=ReviewRules)
     clauses: Mapping[str, Clause] = field(default_factory=dict)
+    rights: RightsRules = field(default_factory=RightsRules)
+    notice_days: float = 0  # between telling of the next version and its taking effect
 
     def clauses_of(self, category: str) -> tuple[Clause, ...]:
         """The clauses under `category`, never none: a category that names none is a clause of its own."""
@@ -96,7 +102,8 @@ def parse_policy(data: object, version: int) -> Policy:
         PolicyInvalid: with every fault found, each with the path of its key.
     """
     reader = Reader()
-    known = {"name", "deadline_hours", "retention", "detectors", "categories", "review", "clauses"}
+    known = {"name", "deadline_hours", "retention", "detectors", "categories", "review", "clauses", "rights"}
+    known |= {"notice_days"}
     root = reader.mapping(data, (), known)
     name = reader.value(root, (), "name", str)
     hours = reader.number(root, (), "deadline_hours", 0.1, 8760)
@@ -105,21 +112,46 @@ def parse_policy(data: object, version: int) -> Policy:
     categories = _categories(reader, root.get("categories"), _class_names(root.get("retention")))
     review = read_review(reader, root.get("review", {}))
     clauses = read_clauses(reader, root.get("clauses", {}), {str(category) for category in Category})
+    rights = _rights(reader, root.get("rights", {}))
+    notice = reader.optional(
+        root, "notice_days", lambda: reader.number(root, (), "notice_days", 0, MOST_NOTICE_DAYS)
+    )
     if reader.faults or retention is None:
         raise PolicyInvalid(reader.faults)
-    return Policy(name, version, categories, detectors, retention, hours, review, clauses)
+    kept_as = {rule.name: rule.retention for rule in categories.values() if rule.retention is not None}
+    retention = replace(retention, by_category=kept_as)
+    return Policy(
+        name, version, categories, detectors, retention, hours, review, clauses, rights, notice or 0
+    )
+
+
+def _rights(reader: Reader, data: object) -> RightsRules:
+    path = ("rights",)
+    root = reader.mapping(data, path, {"days", "minor_hours"})
+    # Article 12(3) of the GDPR asks for an answer within a month.
+    days = reader.optional(root, "days", lambda: reader.whole(root, path, "days", 1, 90))
+    hours = reader.optional(root, "minor_hours", lambda: reader.number(root, path, "minor_hours", 0.1, 720))
+    given = RightsRules()
+    return RightsRules(given.days if days is None else days, given.minor_hours if hours is None else hours)
 
 
 def _retention(reader: Reader, data: object) -> Retention | None:
     path: tuple[str, ...] = ("retention",)
     stages = ("received", "review", "allow", "limit", "remove")
-    root = reader.mapping(data, path, {"classes", *stages})
+    root = reader.mapping(data, path, {"classes", "records_days", *stages})
     if not isinstance(data, dict):
         return None
     given = reader.mapping(root.get("classes"), (*path, "classes"), None)
     classes = {name: _retention_class(reader, name, value) for name, value in given.items()}
-    chosen = [reader.choice(root, path, stage, set(classes)) for stage in stages]
-    return None if reader.faults else Retention(classes, *chosen)
+    chosen = {stage: reader.choice(root, path, stage, set(classes)) for stage in stages}
+    # A record must outlive every appeal that may be lodged against it.
+    records = reader.optional(
+        root, "records_days", lambda: reader.whole(root, path, "records_days", 365, 36_500)
+    )
+    if reader.faults:
+        return None
+    received, review, allow, limit, remove = (chosen[stage] for stage in stages)
+    return Retention(classes, received, review, allow, limit, remove, records_days=records or RECORDS_DAYS)
 
 
 def _retention_class(reader: Reader, name: str, data: object) -> RetentionClass:
@@ -168,8 +200,9 @@ def _category(reader: Reader, name: str, data: object, classes: set[str]) -> Cat
     known = {"severity", "until_certified", "eu_category", "retention", "deadline_hours", "opinions"}
     root = reader.mapping(data, path, known | {"remove", "allow"})
     eu_category = reader.value(root, path, "eu_category", str)
-    if eu_category and not eu_category.startswith("STATEMENT_CATEGORY_"):
-        reader.fault((*path, "eu_category"), "eu_category must be a statement category of the EU database")
+    if eu_category and eu_category not in dsa.enumerations().enums["STATEMENT_CATEGORIES"]:
+        said = "eu_category must be a statement category of the EU's database, schema v2 (docs/statements.md)"
+        reader.fault((*path, "eu_category"), said)
     severity = reader.whole(root, path, "severity", 1, 5)
     return CategoryRule(
         name=name,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 
 
 class Purpose(StrEnum):
@@ -40,6 +41,7 @@ BASIS: Mapping[Purpose, str] = {
 _FAMILIES: Mapping[str, Purpose] = {
     "item": Purpose.REVIEW,
     "case": Purpose.REVIEW,
+    "filter": Purpose.REVIEW,
     "opinion": Purpose.REVIEW,
     "decision": Purpose.REVIEW,
     "media": Purpose.REVIEW,
@@ -55,6 +57,7 @@ _FAMILIES: Mapping[str, Purpose] = {
     "erasure": Purpose.RIGHTS,
     "subject_request": Purpose.RIGHTS,
     "retention": Purpose.RIGHTS,
+    "restriction": Purpose.RIGHTS,
     "key": Purpose.RIGHTS,
     "hold": Purpose.LEGAL,
     "preservation": Purpose.LEGAL,
@@ -64,6 +67,7 @@ _FAMILIES: Mapping[str, Purpose] = {
     "api_key": Purpose.SECURITY,
     "login": Purpose.SECURITY,
     "person": Purpose.SECURITY,
+    "webhook_endpoint": Purpose.SECURITY,
     "invitation": Purpose.SECURITY,
     "session": Purpose.SECURITY,
     "sessions": Purpose.SECURITY,
@@ -74,3 +78,71 @@ _FAMILIES: Mapping[str, Purpose] = {
     "report": Purpose.GOVERNANCE,
     "transparency": Purpose.GOVERNANCE,
 }
+# What stands in full serves something else than its family.
+_ACTIONS: Mapping[str, Purpose] = {
+    "item.reported": Purpose.REDRESS,
+    "item.corrected": Purpose.RIGHTS,
+    "decision.informed": Purpose.REDRESS,
+    "bundle.erased_from": Purpose.RIGHTS,
+    "author.erased": Purpose.RIGHTS,
+    "author.restricted": Purpose.RIGHTS,
+}
+
+READS: frozenset[str] = frozenset(
+    {
+        "item.viewed",  # its texts, on its page
+        "item.history_viewed",  # what its content service calls it, and what became of it
+        "case.viewed",
+        "media.revealed",
+        "media.viewed",  # each picture as it is
+        "author.viewed",  # what their content service calls them
+        "golden.contests_viewed",
+        "audit.viewed",
+        "audit.exported",
+        "audit.proof_made",
+        "labels.exported",
+        "preservation.opened",
+        "disclosure.viewed",  # the authority's file number
+        "disclosure.exported",
+        "subject_request.viewed",
+        "subject_request.exported",
+        "partner.item_read",
+        "minor.viewed",
+        "incident.viewed",
+        "hold.viewed",
+    }
+)
+"""Actions by which somebody sees content or what identifies a person. Their events carry a purpose each."""
+
+
+class UnregisteredPurpose(ValueError):
+    """Nobody said what an action is for, so it must not happen."""
+
+
+@cache
+def purpose_of(action: str) -> Purpose:
+    """What an action serves.
+
+    Raises:
+        UnregisteredPurpose: it is not in the registry.
+    """
+    found = _ACTIONS.get(action) or _FAMILIES.get(action.partition(".")[0])
+    if found is None or "." not in action:
+        raise UnregisteredPurpose(
+            f"{action!r} serves no registered purpose; say in moderation.domain.purposes what it is for"
+        )
+    return found
+
+
+def details_of(action: str, details: Mapping[str, object], purpose: Purpose | None) -> Mapping[str, object]:
+    """The details of an event: those of a read say what it serves, its own purpose or the one that is given.
+
+    Raises:
+        UnregisteredPurpose: the action has none, or another one is claimed for what is no read.
+    """
+    registered = purpose_of(action)
+    if action in READS:
+        return {**details, "purpose": str(purpose or registered)}
+    if purpose is not None:
+        raise UnregisteredPurpose(f"{action} shows nothing to anybody; its purpose is the registered one")
+    return details

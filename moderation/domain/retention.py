@@ -7,9 +7,11 @@ ends it at once (`floor_days` 0) or only after a floor, because an appeal may st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+RECORDS_DAYS = 1826  # five years: decisions and what belongs to them, without content
 
 
 class RecordClass(StrEnum):
@@ -56,6 +58,24 @@ class Retention:
     allow: str
     limit: str
     remove: str
+    # What a category asks to be kept as: category -> class. Its floor is the law's, and no request shortens it.
+    by_category: Mapping[str, str] = field(default_factory=dict)
+    records_days: int = RECORDS_DAYS
+
+    @property
+    def statutory(self) -> Mapping[str, RetentionClass]:
+        """The classes whose floor is the law's: those that a category names."""
+        named = {name: self.classes[name] for name in self.by_category.values() if name in self.classes}
+        return {name: one for name, one in named.items() if one.floor_days}
+
+    @property
+    def grave(self) -> Mapping[str, RetentionClass]:
+        """The categories whose evidence is kept for the law's floor, each with its class."""
+        return {
+            category: self.statutory[name]
+            for category, name in self.by_category.items()
+            if name in self.statutory
+        }
 
     def for_verdict(self, verdict: str, category_class: str | None) -> RetentionClass:
         """The class after a verdict; a category may name a graver one for what is limited or removed."""

@@ -18,12 +18,16 @@ _CLAUSE = re.compile(r"[A-Za-z0-9.-]{1,32}")
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A rule that a decision cites: `rule` as moderators read it, `reason` as the author is told."""
+    """A rule that a decision cites: `rule` as moderators read it, `reason` as the author is told.
+
+    With `law`, what breaks the rule is illegal, and by that law; without, it only breaks the rule.
+    """
 
     id: str
     category: str
     rule: str
     reason: str = ""
+    law: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +135,10 @@ def read_clauses(reader: Reader, data: object, categories: set[str]) -> dict[str
             reader.fault(
                 path, "a clause's id is 1 to 32 letters, digits, dots or hyphens, and no category's name"
             )
-        root = reader.mapping(value, path, {"category", "rule", "reason"})
+        root = reader.mapping(value, path, {"category", "rule", "reason", "law"})
         category = reader.choice(root, path, "category", categories)
         rule = reader.value(root, path, "rule", str)
         reason = reader.value(root, path, "reason", str) if "reason" in root else ""
-        clauses[identifier] = Clause(identifier, category, rule, reason)
+        law = reader.value(root, path, "law", str) if "law" in root else ""
+        clauses[identifier] = Clause(identifier, category, rule, reason, law)
     return clauses

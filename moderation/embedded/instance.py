@@ -5,6 +5,7 @@ first-run.json   what the first run created (0600)
 secrets/kek      the key-encryption key (0600): without it the content can't be read
 postgres/        data, socket           broker/   append-only file, socket
 blobs/           encrypted images       logs/     one file a process
+checkpoints/     what the audit log was at every minute, signed: copy it elsewhere (docs/audit.md)
 run/environment  what `--data-dir` of the other commands reads (0600)
 run/metrics/     counters of all processes, begun anew at every start
 """
@@ -29,7 +30,9 @@ from moderation.embedded.process import EmbeddedError
 LOG_BYTES = 20_000_000
 DATABASE = "moderation"
 KEYSTORE = "keystore"
-OURS = ("DATABASE_URL", "KEYSTORE_URL", "REDIS_URL", "KEK", "KEK_FILE", "BLOB_DIR")
+OWNERS = ("OWNER_DATABASE_URL", "OWNER_KEYSTORE_URL")
+OURS = ("DATABASE_URL", "KEYSTORE_URL", *OWNERS, "REDIS_URL", "KEK", "KEK_FILE", "BLOB_DIR")
+KEK_DAYS = "30"  # how old an epoch of the key-encryption key gets, unless the environment says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,10 @@ class Instance:
     @property
     def kek(self) -> Path:
         return self.directory / "secrets" / "kek"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.directory / "checkpoints"
 
     @property
     def logs(self) -> Path:
@@ -130,15 +137,17 @@ def ensure_kek(instance: Instance) -> None:
 def child_environment(
     instance: Instance, base: Mapping[str, str], *, urls: Mapping[str, str], workers: int, insecure: bool
 ) -> dict[str, str]:
-    """The environment of the API, the relay and the workers.
+    """The environment of this instance; the API, the relay and the workers get it `without_owner`.
 
-    It is `base`, our own, with `urls` (`DATABASE_URL`, `KEYSTORE_URL`, `REDIS_URL`) and the places of this
-    instance. Other `MODERATION_*` variables pass through; `PG*` ones would mislead the driver.
+    It is `base`, our own, with `urls` (of the databases, the broker) and the places of this instance. Other
+    `MODERATION_*` variables pass through; `PG*` ones would mislead the driver.
     """
     kept = {name: value for name, value in base.items() if not name.startswith("PG")}
     for name in OURS:
         kept.pop(f"MODERATION_{name}", None)
     ours = {**urls, "KEK_FILE": str(instance.kek), "BLOB_DIR": str(instance.blobs), "WORKERS": str(workers)}
+    # A folder on another machine's disk is better than ours: whoever named one gets it.
+    kept.setdefault("MODERATION_CHECKPOINT_DIR", str(instance.checkpoints))
     if insecure:
         ours["INSECURE_DEV"] = "1"
     return {
@@ -147,11 +156,18 @@ def child_environment(
         "OPENBLAS_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "MALLOC_ARENA_MAX": "2",
+        "MODERATION_KEK_DAYS": KEK_DAYS,
         **kept,
         **{f"MODERATION_{name}": value for name, value in ours.items()},
         "PROMETHEUS_MULTIPROC_DIR": str(instance.metrics),
         "ORT_DISABLE_TELEMETRY": "1",
     }
+
+
+def without_owner(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a running process is told: nothing of the role that could alter tables."""
+    ours = {f"MODERATION_{name}" for name in OWNERS}
+    return {name: value for name, value in environment.items() if name not in ours}
 
 
 def write_environment(instance: Instance, environment: Mapping[str, str]) -> None:

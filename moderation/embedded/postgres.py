@@ -25,6 +25,7 @@ from moderation.embedded.process import (
 )
 
 OWNER = "moderation"
+APPLICATION = "moderation_app"  # what the running processes connect as; migrations create it
 PORT = 5432  # only names the socket file
 SOCKET = f".s.PGSQL.{PORT}"
 PID_FILE = "postmaster.pid"
@@ -197,6 +198,16 @@ class Postgres(Server):
             return (self.data / PID_FILE).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
+
+
+def addresses(server: Postgres, content: str, keystore: str) -> dict[str, str]:
+    """The variables that name both databases: as the application, and as the owner who migrates them."""
+    return {
+        "DATABASE_URL": server.url(content, APPLICATION),
+        "KEYSTORE_URL": server.url(keystore, APPLICATION),
+        "OWNER_DATABASE_URL": server.url(content),
+        "OWNER_KEYSTORE_URL": server.url(keystore),
+    }
 
 
 def programs() -> Path:

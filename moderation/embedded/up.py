@@ -19,7 +19,7 @@ from moderation import settings
 from moderation.embedded import instance as instances
 from moderation.embedded.broker import Broker
 from moderation.embedded.instance import Instance
-from moderation.embedded.postgres import Postgres
+from moderation.embedded.postgres import Postgres, addresses
 from moderation.embedded.process import EmbeddedError, Server, spawn
 from moderation.embedded.screen import Screen
 from moderation.embedded.supervisor import Child, Interrupts, Supervisor
@@ -68,18 +68,16 @@ def run(options: Options, prepare: Prepare, programs: Mapping[str, Sequence[str]
         with _servers(instance, screen, interrupts) as (postgres, broker):
             if interrupts.stopping:
                 return 0
-            urls = {
-                "DATABASE_URL": postgres.url(instances.DATABASE),
-                "KEYSTORE_URL": postgres.url(instances.KEYSTORE),
-                "REDIS_URL": broker.url,
-            }
+            urls = addresses(postgres, instances.DATABASE, instances.KEYSTORE)
+            urls["REDIS_URL"] = broker.url
             environment = instances.child_environment(
                 instance, os.environ, urls=urls, workers=options.workers, insecure=options.insecure
             )
             url = _url(options.host, port)
             created = _prepare(instance, environment, url, prepare, screen)
             commands = programs or own_programs(options, port)
-            supervisor = _supervisor(instance, environment, commands, (postgres, broker), screen)
+            running = instances.without_owner(environment)
+            supervisor = _supervisor(instance, running, commands, (postgres, broker), screen)
             try:
                 interrupts.starting = False
                 ready, answer = _wait_ready(supervisor, interrupts, screen, url)

@@ -1,61 +1,127 @@
 """Append to the audit log, in the transaction of the action itself.
 
 An event names an actor, an action and a subject by id. It never holds content, and it is never changed:
-the database refuses it.
+the database refuses it, and `ledger` numbers what is committed into a tree that shows it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
+from math import copysign, isfinite
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, aliased
 
+from moderation.domain import purposes
+from moderation.domain.purposes import Purpose
+from moderation.governance import signing
 from moderation.storage.database import insert_many
 from moderation.storage.ids import lower_bound, moment_of, new_id
 from moderation.storage.tables import AuditEvent
 
 MACHINE = "machine"
+SALT_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. `actor` is `machine`, `client:NAME`, `person:ID` or `operator`."""
+    """Something that happened. `actor` is `machine`, `client:NAME`, `partner:NAME`, `person:ID` or `operator`.
+
+    What shows content to somebody carries its purpose in its details: the registered one, or another if the
+    caller says so (an officer who looks because of a request).
+
+    Raises:
+        UnregisteredPurpose: the action is not in `domain.purposes`.
+    """
 
     actor: str
     action: str
     subject: str
     subject_id: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    purpose: InitVar[Purpose | None] = None
+
+    def __post_init__(self, purpose: Purpose | None) -> None:
+        object.__setattr__(self, "details", purposes.details_of(self.action, self.details, purpose))
 
 
-def record(session: Session, events: Sequence[Event], now: datetime) -> None:
-    """Append `events`; they are committed with the action or not at all."""
-    insert_many(
-        session,
-        AuditEvent,
-        [
+def record(session: Session, events: Sequence[Event], now: datetime) -> list[UUID]:
+    """Append `events` in their order, and their ids; they are committed with the action or not at all.
+
+    Raises:
+        ValueError: details that the database would not give back as they are.
+    """
+    identifiers = sorted(new_id(now) for _ in events)
+    salts = os.urandom(SALT_BYTES * len(events))
+    rows = []
+    for at, (identifier, event) in enumerate(zip(identifiers, events, strict=True)):
+        salt = salts[at * SALT_BYTES : (at + 1) * SALT_BYTES]
+        if event.details and not _lossless(event.details):
+            raise ValueError(f"Details of {event.action} would be stored as something else: {event.details}")
+        rows.append(
             {
-                "id": new_id(now),
+                "id": identifier,
                 "at": now,
                 "actor": event.actor,
                 "action": event.action,
                 "subject": event.subject,
                 "subject_id": event.subject_id,
                 "details": dict(event.details),
+                "salt": salt,
+                "commitment": commitment(salt, event.details),
             }
-            for event in events
-        ],
-    )
+        )
+    insert_many(session, AuditEvent, rows)
+    return identifiers
+
+
+def record_one(session: Session, event: Event, now: datetime) -> UUID:
+    """Append one event; its id.
+
+    Raises:
+        ValueError: as `record`.
+    """
+    return record(session, [event], now)[0]
+
+
+def new_salt() -> bytes:
+    """A salt for one event."""
+    return os.urandom(SALT_BYTES)
+
+
+def commitment(salt: bytes, details: Mapping[str, Any]) -> bytes:
+    """What the log holds of `details`: they can be checked against it, and can go while it stays.
+
+    The salt keeps a short detail from being found by trying.
+    """
+    return hashlib.sha256(salt + (signing.canonical(details) if details else b"{}")).digest()
+
+
+def _lossless(value: Any) -> bool:
+    """Whether PostgreSQL's JSONB gives `value` back the same, as far as its hash can tell."""
+    if isinstance(value, str):
+        return "\x00" not in value
+    if value is None or isinstance(value, int):
+        return True
+    if isinstance(value, float):
+        # Stored without exponent: 1e16 comes back as a whole number. Minus zero loses its sign.
+        return isfinite(value) and "e+" not in repr(value) and (value != 0.0 or copysign(1.0, value) > 0)
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) and _lossless(name) for name in value) and all(
+            map(_lossless, value.values())
+        )
+    return isinstance(value, (list, tuple)) and all(map(_lossless, value))
 
 
 PAGE = 50
 WINDOW = 50_000  # events that one page looks at: a rare action must not read the whole log
-ACTORS = ("machine", "operator", "client", "person")
+ACTORS = ("machine", "operator", "client", "person", "partner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +181,7 @@ def _bounds(query: Query) -> list[ColumnElement[bool]]:
 
 def _filters(query: Query, event: type[AuditEvent]) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
-    if query.actor in ("client", "person"):
+    if query.actor in ("client", "person", "partner"):
         found.append(event.actor.startswith(f"{query.actor}:", autoescape=True))
     elif query.actor:
         found.append(event.actor == query.actor)

@@ -1,7 +1,8 @@
-"""How content ends: hidden at once, its key destroyed, then its blobs and rows.
+"""How content ends: hidden at once, doomed, its key destroyed, then its blobs and rows. One engine for all.
 
-The order matters. Once an item is marked, nothing shows or processes it; once its key is gone, nobody can
-read it, in a backup either; what is left to remove is noise. Each step may be repeated.
+The order matters. Once an item is hidden, nothing shows or processes it; once it is doomed, no hold can keep it any
+more, and none did; once its key is gone, nobody can read it, in a backup either; what is left to remove is noise.
+Each step may be repeated. The pieces lie in `moderation.governance.erasing`.
 """
 
 from __future__ import annotations
@@ -10,59 +11,77 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Uuid, cast, delete, exists, func, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Uuid, cast, delete, exists, func, or_, select, true, update
+from sqlalchemy.orm import Session
 
 from moderation.domain import retention
-from moderation.domain.cases import CaseKind, CaseState
-from moderation.domain.content import ItemState
 from moderation.domain.decisions import AccountMeasure
+from moderation.domain.erasing import BY_CLIENT, EXPIRED
 from moderation.domain.retention import Retention
+from moderation.domain.subjects import MinorState
 from moderation.governance import audit
+from moderation.governance.erasing import floors, tombstones
+from moderation.governance.erasing.carrying import run
+from moderation.governance.erasing.ending import (
+    LEFT_BY_MONTH,
+    Of,
+    doom,
+    finish,
+    hidden,
+    hide,
+    left_behind,
+    shown,
+)
+from moderation.governance.erasing.ledger import replay
+from moderation.governance.erasing.receipts import receipt, verify
+from moderation.governance.erasing.requests import author_of, request
 from moderation.storage.blobs import FolderBlobs
-from moderation.storage.database import Databases, transaction
+from moderation.storage.database import Databases, among, transaction
 from moderation.storage.tables import (
     AccountAction,
     Appeal,
     Author,
-    Case,
-    CaseNote,
     Decision,
-    GoldenItem,
     IdempotencyKey,
     Item,
+    MinorCheck,
     Outbox,
-    Part,
-    Report,
     Reporter,
-    SignalRow,
-    Sketch,
 )
 from moderation.storage.vault import Vault
 
-BY_CLIENT = "deleted by the content service"
-EXPIRED = "its retention period ended"
+__all__ = ["BY_CLIENT", "EXPIRED", "author_of", "destroy", "hidden", "mark_deleted", "overdue", "receipt", "replay",
+           "request", "run", "shown", "sweep", "sweep_authors", "sweep_records", "sweep_rows",
+           "under_appeal", "verify_receipt"]  # fmt: skip
+
 REPORTERS_KEPT = timedelta(days=365)
+ROWS_KEPT = timedelta(days=30)  # of what is destroyed: as long as somebody may ask why it is gone
+verify_receipt = verify
 
 
 def mark_deleted(
     session: Session, items: Sequence[Item], classes: Retention, actor: str, now: datetime
 ) -> None:
-    """Hide `items` and end their processing; the content goes when their retention class lets it.
+    """Hide `items`, which the caller has locked, and end their processing; `destroy` ends what nothing keeps.
 
     A worker that still holds a lease commits nothing afterwards: the token is gone. What a reporter asked for is
-    settled by the deletion; an author's appeal goes on, since a measure against the account may hang on it.
+    settled by the deletion; an author's appeal goes on, since a measure against the account may hang on it. What
+    the law has kept stays in a restricted state until its floor has passed.
     """
-    _withdraw_appeals(session, [item.id for item in items], now, "reporter")
+    if not items:
+        return
+    ids = [item.id for item in items]
+    kept = list(floors.of(session, Of(tuple(ids)), classes, now))
+    _withdraw_appeals(session, ids, now, "reporter")
     for item in items:
-        _hide(session, [item.id], BY_CLIENT, now, min(_until(item, classes, now), item.expires_at))
+        hide(session, Of((item.id,)), BY_CLIENT, now, min(_until(item, classes, now), item.expires_at))
+    for one in kept:
+        floors.keep(session, one)
+    for client in {item.client for item in items}:
+        digests = [item.external_digest for item in items if item.client == client]
+        tombstones.raise_(session, client, tombstones.POST, digests, now)
     events = [audit.Event(actor, "item.deleted", "item", str(item.id)) for item in items]
     audit.record(session, events, now)
-
-
-def is_due(item: Item, classes: Retention, now: datetime) -> bool:
-    """Whether the content of a deleted item may be destroyed now."""
-    return _until(item, classes, now) <= now
 
 
 def _until(item: Item, classes: Retention, now: datetime) -> datetime:
@@ -77,65 +96,41 @@ def _until(item: Item, classes: Retention, now: datetime) -> datetime:
 
 
 def sweep(databases: Databases, vault: Vault, blobs: FolderBlobs, now: datetime, limit: int = 200) -> int:
-    """Destroy up to `limit` items whose time has come; returns how many. Owns its transactions."""
+    """Destroy up to `limit` items whose time has come; returns how many. Owns its transactions.
+
+    What nobody finished, because a process fell over between the doom and the end, is finished first.
+    """
     with transaction(databases.content) as session:
-        due = session.execute(
-            select(Item.id, Item.state)
-            .where(Item.destroyed_at.is_(None), Item.expires_at <= now, ~_under_appeal(Item.id))
-            .order_by(Item.expires_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        ).all()
-        expired = [identifier for identifier, state in due if state != ItemState.DELETED]
-        if expired:
-            _hide(session, expired, EXPIRED, now, now)
-            audit.record(
-                session, [audit.Event(audit.MACHINE, "item.expired", "item", str(i)) for i in expired], now
-            )
-    destroy(databases, vault, blobs, [identifier for identifier, _ in due], now)
-    return len(due)
+        ids = left_behind(session, now, limit)
+        if len(ids) < limit:
+            ids += doom(session, true(), now, limit - len(ids))
+    finish(databases, vault, blobs, ids, now)
+    return len(ids)
 
 
 def destroy(
     databases: Databases, vault: Vault, blobs: FolderBlobs, ids: Sequence[UUID], now: datetime
-) -> None:
-    """Destroy the content of `ids`, which are hidden already: key, blobs, parts, signals, reports. Repeatable.
-
-    Whatever is under appeal stays, hidden, until the appeal is answered: it is the evidence.
-    """
+) -> int:
+    """Destroy those of `ids` that are due and that no hold and no open appeal keeps; how many. Repeatable."""
     with transaction(databases.content) as session:
-        held = select(Appeal.item_id).where(Appeal.item_id.in_(ids), Appeal.state == "open")
-        ids = sorted(set(ids) - set(session.scalars(held)))
-    if not ids:
-        return
-    vault.destroy_item_keys(ids)
-    with transaction(databases.content) as session:
-        references = session.scalars(select(Part.blob).where(Part.item_id.in_(ids), Part.blob.is_not(None)))
-        for reference in references:
-            blobs.destroy(str(reference))
-        session.execute(delete(Part).where(Part.item_id.in_(ids)))
-        session.execute(delete(SignalRow).where(SignalRow.item_id.in_(ids)))
-        for ending in (Sketch, CaseNote, GoldenItem, Report):
-            session.execute(delete(ending).where(ending.item_id.in_(ids)))
-        gone = session.scalars(
-            update(Item)
-            .where(Item.id.in_(ids), Item.destroyed_at.is_(None), Item.state == ItemState.DELETED)
-            .values(details=None, destroyed_at=now)
-            .returning(Item.id)
-        ).all()
-        audit.record(
-            session, [audit.Event(audit.MACHINE, "item.destroyed", "item", str(i)) for i in gone], now
-        )
+        doom(session, among(Item.id, ids), now, len(ids))
+    return finish(databases, vault, blobs, ids, now)
 
 
 def sweep_authors(databases: Databases, vault: Vault, now: datetime, limit: int = 200) -> int:
     """Forget up to `limit` authors of whom nothing is left: their reference and their key.
 
-    A strike, suspension or ban that still counts is something: else whoever deletes their posts is rid of it.
-    Intake holds a share lock on the author of an item it is accepting, so that none is forgotten meanwhile.
+    A strike, suspension or ban that still counts is something: else whoever deletes their posts is rid of it. So
+    is a hold on everything of theirs, a restriction, which is about what they post next, and a suspicion that
+    nobody has answered. Intake holds a share lock on the author of an item it is accepting, so that
+    none is forgotten meanwhile. Whom an erasure is about is left to it.
     """
     with transaction(databases.content) as session:
         kept = or_(
+            Author.holds > 0,
+            Author.erasing_at.is_not(None),
+            Author.restricted_at.is_not(None),
+            exists().where(MinorCheck.author_id == Author.id, MinorCheck.state == MinorState.SUSPECTED),
             exists().where(Item.author_id == Author.id, Item.destroyed_at.is_(None)),
             exists().where(
                 AccountAction.author_id == Author.id,
@@ -155,8 +150,38 @@ def sweep_authors(databases: Databases, vault: Vault, now: datetime, limit: int 
     return len(gone)
 
 
+def sweep_rows(session: Session, now: datetime, limit: int = 1000) -> int:
+    """Remove rows of items that ended a month ago; of accounts that something still restricts, their digest."""
+    restricted = exists().where(
+        AccountAction.author_id == Item.author_id,
+        AccountAction.kind != AccountMeasure.WARN,
+        or_(AccountAction.reversed_at.is_(None), AccountAction.reversed_at > now),
+        or_(AccountAction.until.is_(None), AccountAction.until > now),
+    )
+    ended = [Item.destroyed_at.is_not(None), Item.destroyed_at <= now - ROWS_KEPT]
+    kept = select(Item.id).where(*ended, restricted, Item.external_digest != b"").limit(limit)
+    session.execute(
+        update(Item)
+        .where(Item.id.in_(kept))
+        .values(external_digest=b"")
+        .execution_options(synchronize_session=False)
+    )
+    due = select(Item.id).where(*ended, ~restricted).order_by(Item.destroyed_at).limit(limit)
+    gone = session.scalars(
+        delete(Item)
+        .where(Item.id.in_(due), Item.holds == 0)
+        .returning(Item.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    for left in LEFT_BY_MONTH if gone else ():
+        session.execute(
+            delete(left).where(among(left.item_id, gone)).execution_options(synchronize_session=False)
+        )
+    return len(gone)
+
+
 def sweep_records(session: Session, now: datetime, delivered_before: datetime) -> int:
-    """Remove old idempotency keys, webhooks delivered long ago, reporters idle for a year; how many rows."""
+    """Remove old idempotency keys, tombstones, webhooks delivered long ago, reporters idle for a year."""
     # From when the time to appeal counts is known from the webhook's delivery alone, where nobody said it.
     told = (
         select(
@@ -177,44 +202,32 @@ def sweep_records(session: Session, now: datetime, delivered_before: datetime) -
     keys = delete(IdempotencyKey).where(IdempotencyKey.expires_at <= now).returning(IdempotencyKey.item_id)
     hooks = delete(Outbox).where(Outbox.delivered_at <= delivered_before).returning(Outbox.id)
     idle = delete(Reporter).where(Reporter.last_at <= now - REPORTERS_KEPT).returning(Reporter.digest)
-    return sum(len(session.scalars(statement).all()) for statement in (keys, hooks, idle))
+    buried = tombstones.sweep(session, now)
+    return buried + sum(len(session.scalars(statement).all()) for statement in (keys, hooks, idle))
 
 
 def overdue(session: Session, now: datetime) -> dict[str, float]:
-    """Seconds by which the oldest expired item of each retention class is overdue."""
+    """Seconds by which the oldest expired item of each retention class is overdue; what a hold keeps is not."""
     rows = session.execute(
         select(Item.retention_class, func.min(Item.expires_at))
-        .where(Item.destroyed_at.is_(None), Item.expires_at <= now)
+        .where(
+            Item.destroyed_at.is_(None),
+            Item.expires_at <= now,
+            Item.holds == 0,
+            ~exists().where(Appeal.item_id == Item.id, Appeal.state == "open"),
+        )
         .group_by(Item.retention_class)
     )
     return {name: (now - oldest).total_seconds() for name, oldest in rows}
 
 
-def _hide(session: Session, ids: Sequence[UUID], because: str, now: datetime, until: datetime) -> None:
-    session.execute(
-        update(Item)
-        .where(Item.id.in_(ids))
-        .values(
-            state=ItemState.DELETED,
-            lease_token=None,
-            lease_until=None,
-            deleted_at=now,
-            deleted_because=because,
-            expires_at=until,
-        )
-        .execution_options(synchronize_session=False)
+def under_appeal(session: Session, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of `ids` that somebody has asked to be looked at again: they stay until that is answered."""
+    if not ids:
+        return set()
+    return set(
+        session.scalars(select(Appeal.item_id).where(among(Appeal.item_id, ids), Appeal.state == "open"))
     )
-    session.execute(
-        update(Case)
-        .where(Case.item_id.in_(ids), Case.state == CaseState.OPEN)
-        .where(~(_under_appeal(Case.item_id) & (Case.kind == CaseKind.APPEAL)))
-        .values(state=CaseState.CLOSED, closed_at=now, claim_until=None)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _under_appeal(item: InstrumentedAttribute[UUID]) -> ColumnElement[bool]:
-    return exists().where(Appeal.item_id == item, Appeal.state == "open")
 
 
 def _withdraw_appeals(session: Session, ids: Sequence[UUID], now: datetime, by: str) -> None:

@@ -51,6 +51,8 @@ class Batch:
     images: list[Image] = field(default_factory=list)
     signals: dict[UUID, list[Signal]] = field(default_factory=dict)
     matches: dict[UUID, list[Match]] = field(default_factory=dict)
+    kinds: dict[UUID, set[str]] = field(default_factory=dict)  # of each item's parts, opened or not
+    restricted: set[UUID] = field(default_factory=set)  # no stage looks at these: people decide
 
     def add_signal(self, item: UUID, signal: Signal) -> None:
         self.signals.setdefault(item, []).append(signal)

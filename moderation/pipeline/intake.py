@@ -21,7 +21,8 @@ from moderation.domain import retention
 from moderation.domain.content import ImagePart, ItemState, Submission, TextPart
 from moderation.domain.errors import Conflict, Gone, InvalidInput, Refusal
 from moderation.domain.policy import Policy
-from moderation.governance import audit, erasure
+from moderation.governance import audit, holds
+from moderation.governance.erasing import tombstones
 from moderation.storage import items as queue
 from moderation.storage.blobs import FolderBlobs
 from moderation.storage.database import among, insert_many
@@ -38,6 +39,10 @@ class Request:
 
     submission: Submission
     key: str
+
+
+_Authors = tuple[dict[bytes, UUID], set[UUID]]
+"""The ids of authors by digest, and who of them is under a hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,13 @@ def accept(
     """
     answers: dict[int, Accepted | Refusal] = {}
     candidates = _candidates(session, vault, client, requests, answers, now)
-    candidates = _refuse_deleted(session, client, candidates, answers)
+    queue.lock_posts(session, {candidate.external_digest for candidate in candidates})
+    # Their rows are locked before the tombstones are read: an erasure that was not seen here waits for us.
+    seen = _seen_authors(session, client, {candidate.author_digest for candidate in candidates})
+    candidates = _refuse_gone(session, client, candidates, answers, now)
     fresh = _claim_keys(session, client, candidates, answers, now)
     if fresh:
-        _store(session, vault, blobs, policy, client, fresh, now)
+        _store(session, vault, blobs, policy, client, fresh, seen, now)
         answers.update({candidate.index: Accepted(candidate.id, fresh=True) for candidate in fresh})
     return [answers[index] for index in range(len(requests))]
 
@@ -157,33 +165,31 @@ def _fingerprint(post: Submission) -> bytes:
     return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _refuse_deleted(
+def _refuse_gone(
     session: Session,
     client: str,
     candidates: Sequence[_Candidate],
     answers: dict[int, Accepted | Refusal],
+    now: datetime,
 ) -> list[_Candidate]:
-    """A post that its content service deleted does not come back by a late retry.
+    """A post that its content service deleted, or of an author who was erased, does not come back by a late retry.
 
     One whose retention period ended may: a later revision of it is a new item like any other.
     """
-    queue.lock_posts(session, {candidate.external_digest for candidate in candidates})
-    gone = set(
-        session.scalars(
-            select(Item.external_digest).where(
-                Item.client == client,
-                among(Item.external_digest, [candidate.external_digest for candidate in candidates]),
-                Item.state == ItemState.DELETED,
-                Item.deleted_because == erasure.BY_CLIENT,
-            )
-        )
-    )
+    posts = [candidate.external_digest for candidate in candidates]
+    authors = [candidate.author_digest for candidate in candidates]
+    gone = tombstones.buried(session, client, posts, authors, now)
     for candidate in candidates:
-        if candidate.external_digest in gone:
+        if candidate.author_digest in gone.authors:
+            answers[candidate.index] = Gone(
+                "The author of this post was erased; nothing of theirs is accepted for a while.",
+                code="author_erased",
+            )
+        elif candidate.external_digest in gone.posts:
             answers[candidate.index] = Gone(
                 "This post was deleted; submit a new one under another external_id.", code="deleted"
             )
-    return [candidate for candidate in candidates if candidate.external_digest not in gone]
+    return [candidate for candidate in candidates if candidate.index not in answers]
 
 
 def _claim_keys(
@@ -211,7 +217,7 @@ def _claim_keys(
         inserted = set(session.execute(_CLAIM_KEYS, values).scalars())
     known = _known_keys(session, client, [c.key_digest for c in candidates if c.key_digest not in inserted])
     known.update({digest: (first[digest].body_digest, first[digest].id) for digest in inserted})
-    gone = _gone(session, {item for _, item in known.values()} - {c.id for c in candidates})
+    gone = _gone(session, {item for _, item in known.values()} - {c.id for c in candidates}, now)
     fresh = []
     for candidate in candidates:
         body_digest, item_id = known[candidate.key_digest]
@@ -251,11 +257,12 @@ def _known_keys(session: Session, client: str, digests: Sequence[bytes]) -> dict
     return {key: (body, item) for key, body, item in rows}
 
 
-def _gone(session: Session, ids: Collection[UUID]) -> set[UUID]:
-    """Those of `ids` that are deleted or expired."""
+def _gone(session: Session, ids: Collection[UUID], now: datetime) -> set[UUID]:
+    """Those of `ids` that are deleted or expired, or of which not even a row is left."""
     if not ids:
         return set()
-    return set(session.scalars(select(Item.id).where(among(Item.id, ids), Item.state == ItemState.DELETED)))
+    live = select(Item.id).where(among(Item.id, ids), Item.state != ItemState.DELETED, Item.expires_at > now)
+    return set(ids) - set(session.scalars(live))
 
 
 def _store(
@@ -265,16 +272,22 @@ def _store(
     policy: Policy,
     client: str,
     fresh: Sequence[_Candidate],
+    seen: _Authors,
     now: datetime,
 ) -> None:
-    authors = _authors(session, vault, client, fresh, now)
-    keys = vault.create_item_keys({c.id: authors[c.author_digest] for c in fresh}, now)
+    authors, on_hold = _authors(session, vault, client, fresh, seen, now)
+    of = {c.id: authors[c.author_digest] for c in fresh}
+    keys = vault.create_item_keys(of, now)
     clock = policy.retention.classes[policy.retention.received]
+    # Their rows are locked: no hold on everything of an author begins or ends before we commit.
+    held = holds.of_authors(session, on_hold) if on_hold else {}
     insert_many(
         session,
         Item,
-        [_item_row(c, client, authors[c.author_digest], keys[c.id], clock, now) for c in fresh],
+        [_item_row(c, client, of[c.id], keys[c.id], clock, len(held.get(of[c.id], ())), now) for c in fresh],
     )
+    if held:
+        holds.note_new(session, of, held)
     written: list[str] = []
     try:
         rows = [row for c in fresh for row in _part_rows(c, keys[c.id], blobs, written)]
@@ -289,11 +302,11 @@ def _store(
 
 
 def _authors(
-    session: Session, vault: Vault, client: str, fresh: Sequence[_Candidate], now: datetime
-) -> dict[bytes, UUID]:
-    """The id of each author by digest, creating those seen for the first time."""
+    session: Session, vault: Vault, client: str, fresh: Sequence[_Candidate], seen: _Authors, now: datetime
+) -> _Authors:
+    """The id of each author by digest, creating those seen for the first time; and who of them is under a hold."""
     references = {c.author_digest: c.submission.author for c in fresh}
-    known = _known_authors(session, client, references)
+    known, on_hold = seen
     missing = {digest: new_id(now) for digest in sorted(references) if digest not in known}
     if missing:
         keys = vault.author_keys(list(missing.values()), now)
@@ -310,20 +323,33 @@ def _authors(
             for digest, author in missing.items()
         ]
         session.execute(upsert(Author).on_conflict_do_nothing(), rows)
-        known = _known_authors(session, client, references)
-    return known
+        known, on_hold = _known_authors(session, client, references)
+    return known, on_hold
 
 
-def _known_authors(
-    session: Session, client: str, digests: Sequence[bytes] | dict[bytes, str]
-) -> dict[bytes, UUID]:
+def _seen_authors(session: Session, client: str, digests: Collection[bytes]) -> _Authors:
+    """Those of the authors who are known already, their rows locked.
+
+    Who is not known can't be locked by a row. Nobody else creates them until we commit, so that none is erased
+    between the look at the tombstones and our first item of theirs.
+    """
+    known, on_hold = _known_authors(session, client, digests)
+    unknown = set(digests) - known.keys()
+    if not unknown:
+        return known, on_hold
+    queue.lock_posts(session, unknown)
+    later, held_later = _known_authors(session, client, unknown)
+    return known | later, on_hold | held_later
+
+
+def _known_authors(session: Session, client: str, digests: Collection[bytes]) -> _Authors:
     rows = session.execute(
-        select(Author.reference_digest, Author.id)
+        select(Author.reference_digest, Author.id, Author.holds)
         .where(Author.client == client, among(Author.reference_digest, digests))
         # Shared until we commit: nobody forgets an author whose item is just being accepted.
         .with_for_update(read=True, key_share=True)
-    )
-    return dict(rows.all())
+    ).all()
+    return {digest: author for digest, author, _ in rows}, {author for _, author, count in rows if count}
 
 
 def _item_row(
@@ -332,6 +358,7 @@ def _item_row(
     author: UUID,
     key: Key,
     clock: retention.RetentionClass,
+    held: int,
     now: datetime,
 ) -> dict[str, object]:
     post = candidate.submission
@@ -354,6 +381,7 @@ def _item_row(
         "not_before": now,
         "retention_class": clock.name,
         "expires_at": retention.due(clock, now, None),
+        "holds": held,
     }
 
 

@@ -13,14 +13,26 @@ from moderation.domain.policy import Policy
 from moderation.domain.routing import Route, Routing, audit_propensity
 from moderation.domain.routing import route as decide
 from moderation.domain.signals import DetectorStatus, Signal
+from moderation.governance import restriction
 from moderation.pipeline.batch import Batch, Image, Text, failed
 
 
 def route(
     batch: Batch, policy: Policy, detectors: Sequence[Manifest], dice: Callable[[], float]
 ) -> dict[UUID, Outcome]:
-    """The outcome of every item of the batch; `dice` gives a number in [0, 1) for each."""
-    return {item.id: _outcome(batch, item.id, policy, detectors, dice()) for item in batch.items}
+    """The outcome of every item of the batch; `dice` gives a number in [0, 1) for each that a machine judges."""
+    return {
+        item.id: unjudged()
+        if item.id in batch.restricted
+        else _outcome(batch, item.id, policy, detectors, dice())
+        for item in batch.items
+    }
+
+
+def unjudged() -> Outcome:
+    """The outcome of an item that no machine may judge: people decide, and are told why."""
+    routing = Routing(Route.REVIEW, None, 0.0, (restriction.SENTENCE,), ())
+    return Outcome(routing, (), (), CaseDraft(CaseReason.RESTRICTED, None, UNKNOWN_SEVERITY, 0.5))
 
 
 def _outcome(batch: Batch, item: UUID, policy: Policy, detectors: Sequence[Manifest], dice: float) -> Outcome:

@@ -28,14 +28,15 @@ from moderation.domain.signals import DetectorStatus
 from moderation.features import sketch
 from moderation.features.decode import MAX_FRAMES, SIDE, Decoder
 from moderation.features.sketch import Sketch
+from moderation.governance import restriction
 from moderation.governance.policies import PolicyCache
 from moderation.pipeline.batch import Batch
 from moderation.pipeline.classify_image import Rgb, classify_image
 from moderation.pipeline.classify_text import classify_text
 from moderation.pipeline.match import match
 from moderation.pipeline.normalise import normalise
-from moderation.pipeline.route import route
-from moderation.review import clusters, decisions, reports
+from moderation.pipeline.route import route, unjudged
+from moderation.review import clusters, decisions, reports, suspicion
 from moderation.review.decisions import Recorded
 from moderation.storage import items as queue
 from moderation.storage.blobs import FolderBlobs
@@ -92,11 +93,17 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
         # Whoever keeps the lease alive does so every third of it.
         batch = Batch(queue.begin(session, token, fitting, now + lease * 2 / 3), now)
         held = [item.id for item in batch.items]
-        parts = [part for part in found if part.item_id in set(held)]
+        for part in found:
+            batch.kinds.setdefault(part.item_id, set()).add(part.kind)
+        authors = restriction.restricted(session, {item.author_id for item in batch.items})
+        batch.restricted = {item.id for item in batch.items if item.author_id in authors}
+        # What no machine may judge is not even opened.
+        shown = set(held) - batch.restricted
+        parts = [part for part in found if part.item_id in shown]
         if len(fitting) < len(ids):
             queue.release(session, token, [one for one in ids if one not in set(fitting)], now)
     with _timed("normalise"):
-        normalise(batch, parts, tools.vault.item_keys(held), tools.blobs, tools.decoder)
+        normalise(batch, parts, tools.vault.item_keys(sorted(shown)), tools.blobs, tools.decoder)
     with _timed("match"), transaction(tools.databases.content) as session:
         match(session, batch)
     with _timed("classify_text"):
@@ -106,7 +113,11 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
     with _timed("route"):
         outcomes = route(batch, policy, tools.detectors, tools.dice)
     # Only what people decide is compared with its like: the rest does not pay for it.
-    before_people = [item for item, outcome in outcomes.items() if outcome.routing.route is Route.REVIEW]
+    before_people = [
+        item
+        for item, outcome in outcomes.items()
+        if outcome.routing.route is Route.REVIEW and item not in batch.restricted
+    ]
     return Screened(batch, outcomes, policy, _sketches(tools.vault, batch, before_people))
 
 
@@ -143,18 +154,25 @@ def _fitting(ids: Sequence[UUID], parts: Sequence[Part]) -> list[UUID]:
 
 def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:
     """Write what a batch came to, for the items that still carry `token`; returns what was recorded."""
-    batch, outcomes, policy = screened.batch, screened.outcomes, screened.policy
+    batch, policy = screened.batch, screened.policy
+    # Authors before items, as everywhere; whoever restricted one since this batch was begun is heard here.
+    authors = restriction.restricted(session, {item.author_id for item in batch.items}, lock=True)
+    late = {item.id for item in batch.items if item.author_id in authors} - batch.restricted
+    outcomes = {**screened.outcomes, **{item: unjudged() for item in late}}
     held = queue.lock_leased(session, token, [item.id for item in batch.items])
     kept = [item for item in batch.items if item.id in held]
     if not kept:
         return []
-    recorded = decisions.record(session, policy, [(item, outcomes[item.id]) for item in kept], batch.now)
-    _store_signals(session, batch, kept)
-    clusters.store(session, [row for row in screened.sketches if row["item_id"] in held])
-    for item in kept:
+    decided = [(item, outcomes[item.id]) for item in kept]
+    recorded = decisions.record(session, policy, decided, batch.now, kinds=batch.kinds)
+    judged = [item for item in kept if item.id not in late]
+    _store_signals(session, batch, judged)
+    clusters.store(session, [row for row in screened.sketches if row["item_id"] in held - late])
+    for item in judged:
         for signal in batch.signals.get(item.id, ()):
             if signal.status is DetectorStatus.FAILED:
                 metrics.DETECTOR_FAILURES.labels(signal.detector).inc()
+    suspicion.of_signals(session, policy, [(item, outcomes[item.id]) for item in kept], batch.now)
     reports.take_up(session, policy, kept, batch.now)
     queue.notify_decided(session, [one.item for one in recorded])
     return recorded

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from moderation.domain import content
 from moderation.domain.cases import CaseKind, CaseReason, CaseState, Verdict
 from moderation.domain.decisions import AccountMeasure, CaseDraft, Judgement
+from moderation.domain.erasing import ERASED
 from moderation.domain.errors import Conflict, Forbidden, Gone, InvalidInput, NotFound
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
@@ -118,7 +119,8 @@ def _of_side(session: Session, decision_id: UUID, by: By, digest: bytes | None) 
 def _evidence(session: Session, decision: Decision) -> Item:
     """The item, locked before anything of its case is, as everybody does."""
     item = lock_items(session, [decision.item_id]).get(decision.item_id)
-    if item is None or item.destroyed_at is not None:
+    erased = item is not None and item.deleted_because == ERASED
+    if item is None or item.destroyed_at is not None or item.doomed_at is not None or erased:
         raise Gone("The content has ended, so nobody can look at it again.")
     session.refresh(decision)
     return item
@@ -210,11 +212,12 @@ def _lodged(
     return appeal
 
 
-def statement_of(session: Session, vault: Vault, appeal: Appeal, now: datetime) -> str | None:
+def statement_of(session: Session, vault: Vault, appeal: Appeal) -> str | None:
     """What whoever appealed says; None if they said nothing or it can't be read any more."""
-    if appeal.statement is None or session.get(Author, appeal.author_id) is None:
+    author = session.get(Author, appeal.author_id)
+    _, key = vault.keys_of(appeal.item_id, appeal.author_id)
+    if appeal.statement is None or author is None or author.erasing_at is not None or key is None:
         return None
-    key = vault.author_keys([appeal.author_id], now)[appeal.author_id]
     try:
         return key.decrypt(appeal.statement, *statement_place(appeal.id)).decode()
     except VaultError:

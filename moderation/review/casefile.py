@@ -23,7 +23,7 @@ from moderation.domain.decisions import DecidedBy
 from moderation.domain.errors import NotFound
 from moderation.domain.policy import Policy
 from moderation.features.hashes import normalised
-from moderation.governance import audit
+from moderation.governance import audit, erasure
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review import appeals, clusters, force, listing, measures, notes, opinions, reports, wellness
 from moderation.review.views import (
@@ -97,6 +97,10 @@ def load(
         .where(Case.id == case_id)
     ).one()
     key, whose = vault.keys_of(case.item_id, case.author_id)
+    if item is not None and erasure.hidden(session, item, now):
+        key = None  # whatever keeps it, it is for the legal role alone
+    if author is not None and author.erasing_at is not None:
+        whose = None
     reference = _opened(whose, author.reference, "authors", "reference", str(author.id)) if author else None
     return _file(_Reading(session, vault, policy, now, reference), person, case, item, key)
 
@@ -377,7 +381,7 @@ def _appeal(reading: _Reading, case: Case) -> AppealView | None:
     row = reading.session.get(Appeal, case.appeal_id) if case.appeal_id else None
     if row is None:
         return None
-    statement = appeals.statement_of(reading.session, reading.vault, row, reading.now)
+    statement = appeals.statement_of(reading.session, reading.vault, row)
     return AppealView(row.id, row.decision_id, row.by, statement, row.lodged_at, row.deadline, row.state)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,10 +21,11 @@ from moderation.domain.errors import Conflict, Forbidden, NotFound
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route, Routing
 from moderation.domain.signals import Match
-from moderation.governance import audit, outbox
+from moderation.domain.statements import Source
+from moderation.governance import audit, erasure, outbox
 from moderation.governance.outbox import Notice
 from moderation.governance.sessions import PersonPrincipal
-from moderation.review import measures, notes, reporters
+from moderation.review import measures, notes, reporters, sources
 from moderation.review.force import clock_of, in_force, lock_items, pending, standing
 from moderation.review.opening import case_row
 from moderation.review.undoing import undo
@@ -56,13 +57,20 @@ def record(
     outcomes: Sequence[tuple[Item, Outcome]],
     now: datetime,
     state: ItemState = ItemState.DONE,
+    kinds: Mapping[UUID, Collection[str]] | None = None,
 ) -> list[Recorded]:
-    """Record machine outcomes for items whose rows the caller has locked, and end their leases."""
+    """Record machine outcomes for items whose rows the caller has locked, and end their leases.
+
+    `kinds` are those of each item's parts; whoever does not know them has them looked up, all at once.
+    """
     if not outcomes:
         return []
     drafts = [(item, outcome, new_id(now)) for item, outcome in outcomes]
     _finish_items(session, policy, outcomes, now, state)
-    insert_many(session, Decision, [_decision(*draft, policy, now) for draft in drafts])
+    if kinds is None:
+        kinds = sources.kinds_of(session, [item.id for item, _ in outcomes])
+    rows = [_decision(*draft, policy, kinds.get(draft[0].id, ()), now) for draft in drafts]
+    insert_many(session, Decision, rows)
     opened = [
         case_row(policy, item, decision, outcome.case, now)
         for item, outcome, decision in drafts
@@ -136,7 +144,7 @@ _FINISH = text("""
 
 
 def _decision(
-    item: Item, outcome: Outcome, identifier: UUID, policy: Policy, now: datetime
+    item: Item, outcome: Outcome, identifier: UUID, policy: Policy, kinds: Collection[str], now: datetime
 ) -> dict[str, Any]:
     routing = outcome.routing
     return {
@@ -154,6 +162,17 @@ def _decision(
         "policy_version": policy.version,
         "decided_at": now,
         "effective_at": now,
+        **_about(item, sorted(kinds), Source.OWN),
+    }
+
+
+def _about(item: Item, kinds: Sequence[str], source: Source) -> dict[str, Any]:
+    """What a statement of reasons says of the content, which ends before the decision does."""
+    return {
+        "content_types": list(kinds),
+        "content_at": item.posted_at,
+        "language": item.language,
+        "source": source,
     }
 
 
@@ -179,19 +198,20 @@ def by_person(
     *,
     person_id: UUID,
     case_id: UUID | None,
-    undo_id: UUID,
+    undo_id: UUID | None,
     now: datetime,
     reverses: UUID | None = None,
 ) -> UUID:
-    """Record a person's decision, in force once the undo window is over; its id.
+    """Record a person's decision, in force once the undo window is over, at once where there is none; its id.
 
     Until then whatever was in force stays so for everybody outside. `judgement` has passed
     `domain.decisions.checked`, and the caller holds the item (`lock_items`).
     """
     case = session.get(Case, case_id) if case_id else None
     found_by = case.kind if case else CaseKind.REVIEW
-    author = Authorship(f"person:{person_id}", person_id, case_id, undo_id, reverses, found_by)
-    window = timedelta(seconds=policy.review.undo_seconds)
+    source = sources.source_of(session, case, standing(session, item.id))
+    author = Authorship(f"person:{person_id}", person_id, case_id, undo_id, reverses, found_by, source)
+    window = timedelta(seconds=policy.review.undo_seconds if undo_id else 0)
     return _decide(session, policy, item, judgement, author, now, now + window)
 
 
@@ -211,7 +231,7 @@ def reverse(
     Raises:
         NotFound: there is no such decision.
         Forbidden: the person may not reverse decisions.
-        Conflict: it is not in force, or there is nothing in it to reverse.
+        Conflict: it is not in force, or there is nothing in it to reverse; or it is appealed, and no person asks.
     """
     if person is not None and Permission.DECISION_REVERSE not in person.permissions:
         raise Forbidden("Your roles don't reverse decisions; ask a lead.")
@@ -226,6 +246,8 @@ def reverse(
         raise Conflict(
             "This decision can still be undone; wait until it is in force.", code="not_in_force_yet"
         )
+    if person is None and sources.is_appealed(session, item.id):
+        raise Conflict("Somebody has appealed this; only a person may answer, in the appeal's own case.")
     author = Authorship(
         person.actor if person else audit.MACHINE,
         person.person_id if person else None,
@@ -233,6 +255,7 @@ def reverse(
         None,
         row.id,
         "reversal",
+        sources.source_of(session, None, _restoring(session, row) or row),
     )
     identifier = _decide(session, policy, item, _restored(session, row), author, now, now)
     if person is not None and note:
@@ -243,8 +266,8 @@ def reverse(
 
 def _restored(session: Session, row: Decision) -> Judgement:
     """What holds once `row` is reversed: nothing is restricted, or what `row` itself had reversed."""
-    former = session.get(Decision, row.reverses) if row.reverses else None
-    if former is not None and former.route in set(Verdict):
+    former = _restoring(session, row)
+    if former is not None:
         restrictions = tuple(Restriction(name) for name in former.restrictions)
         return Judgement(Verdict(former.route), former.category, former.clause, restrictions)
     if row.route not in (Verdict.LIMIT, Verdict.REMOVE):
@@ -254,9 +277,15 @@ def _restored(session: Session, row: Decision) -> Judgement:
     return Judgement(Verdict.ALLOW)
 
 
+def _restoring(session: Session, row: Decision) -> Decision | None:
+    """What `row` itself had reversed, and what so comes back if it is reversed."""
+    former = session.get(Decision, row.reverses) if row.reverses else None
+    return former if former is not None and former.route in set(Verdict) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Authorship:
-    """Who decides, on what occasion, and by what it can be taken back."""
+    """Who decides, on what occasion, by what it can be taken back, and how what it is about was found."""
 
     actor: str
     person_id: UUID | None
@@ -264,6 +293,7 @@ class Authorship:
     undo_id: UUID | None
     reverses: UUID | None
     found_by: str
+    source: Source
 
 
 def _decide(
@@ -286,8 +316,11 @@ def _decide(
     row = _person_row(item, judgement, author, policy, now)
     row |= {"id": identifier, "effective_at": effective_at, "reverses": reverses}
     row |= {"supersedes": former.id if former else None, "clock_before": clock_of(item)}
+    row |= _about(item, sources.kept_kinds(session, former, item.id), author.source)
     insert_many(session, Decision, [row])
-    _set_clock(item, judgement, policy, now, effective_at)
+    # What is over was not brought back by whoever came too late.
+    if not erasure.hidden(session, item, now):
+        _set_clock(item, judgement, policy, now, effective_at)
     session.flush()
     _measure(session, item, identifier, judgement, author, now, effective_at)
     reporters.resolve(session, item.id, judgement.verdict, now, identifier)

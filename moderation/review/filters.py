@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from moderation.domain.access import Permission
 from moderation.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
+from moderation.governance import audit
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review.listing import Filter
 from moderation.storage.ids import new_id
@@ -65,10 +66,11 @@ def save(
     row = SavedFilter(id=new_id(now), person_id=owner, name=name, query=to_query(wanted), created_at=now)
     session.add(row)
     session.flush()
+    _shared(session, person, "saved", row, now)
     return row
 
 
-def remove(session: Session, person: PersonPrincipal, filter_id: UUID) -> None:
+def remove(session: Session, person: PersonPrincipal, filter_id: UUID, now: datetime) -> None:
     """Remove a filter of one's own; a lead also one of everybody's.
 
     Raises:
@@ -80,3 +82,11 @@ def remove(session: Session, person: PersonPrincipal, filter_id: UUID) -> None:
         raise NotFound("You have no such filter.")
     session.delete(row)
     session.flush()
+    _shared(session, person, "removed", row, now)
+
+
+def _shared(session: Session, person: PersonPrincipal, what: str, row: SavedFilter, now: datetime) -> None:
+    """What everybody's view of the queue is, is no private matter."""
+    if row.person_id is None:
+        event = audit.Event(person.actor, f"filter.{what}", "filter", str(row.id))
+        audit.record(session, [event], now)

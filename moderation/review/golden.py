@@ -23,6 +23,7 @@ from moderation.domain.errors import Conflict, Gone, InvalidInput, NotFound
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
 from moderation.governance import audit
+from moderation.governance.restriction import is_set_apart, set_apart
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review import notes
 from moderation.review.force import ANY_TIME, in_force, lock_items
@@ -84,7 +85,7 @@ def add(session: Session, person: PersonPrincipal, item_id: UUID, now: datetime)
         NotFound: there is no such item.
         Gone: its content has ended.
         Conflict: people still decide on it, or an appeal of it is open.
-        InvalidInput: it concerns minors; nobody is shown that for a test.
+        InvalidInput: it concerns minors, or its author restricted its use; nobody is shown that for a test.
     """
     item = lock_items(session, [item_id]).get(item_id)
     if item is None:
@@ -98,6 +99,10 @@ def add(session: Session, person: PersonPrincipal, item_id: UUID, now: datetime)
         raise Conflict("An appeal about this item is open; make it golden once that is answered.")
     if {decision.category, top_category(session, item_id)} & MINORS:
         raise InvalidInput("This item concerns minors; nobody is shown such content for a test.")
+    if is_set_apart(session, item.author_id):
+        raise InvalidInput(
+            "What this author posted is used for nothing but to judge it; choose another item."
+        )
     values = {
         "author_id": item.author_id,
         "verdict": decision.route,
@@ -213,6 +218,7 @@ def golden_case(
             Decision.route == GoldenItem.verdict,
             *([Item.client == wanted.client] if wanted.client else []),
             *_unknown_to(who.id),
+            ~set_apart(Item.author_id),
         )
         # Another order for everybody, so that two who sit side by side are not asked the same.
         .order_by(func.md5(func.concat(Item.id, who.id)))
@@ -342,8 +348,11 @@ def contest(
     audit.record(session, [event], now)
 
 
-def contests(session: Session, vault: Vault) -> list[Contest]:
-    """The contests that wait for a lead, the oldest first. The reason is empty if the item has ended."""
+def contests(session: Session, vault: Vault, person: PersonPrincipal, now: datetime) -> list[Contest]:
+    """The contests that wait for a lead, the oldest first. The reason is empty if the item has ended.
+
+    Who reads the reasons is recorded in the same transaction: commit before showing them.
+    """
     rows = session.execute(
         select(Opinion, GoldenItem, CaseNote)
         .join(GoldenItem, GoldenItem.item_id == Opinion.item_id)
@@ -359,6 +368,11 @@ def contests(session: Session, vault: Vault) -> list[Contest]:
         .order_by(CaseNote.at)
     ).all()
     keys = vault.item_keys([opinion.item_id for opinion, _, _ in rows])
+    read = [
+        audit.Event(person.actor, "golden.contests_viewed", "item", str(opinion.item_id))
+        for opinion, _, _ in rows
+    ]
+    audit.record(session, read, now)
     return [
         Contest(
             opinion_id=opinion.id,

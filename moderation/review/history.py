@@ -16,6 +16,7 @@ from moderation.domain.decisions import DecidedBy, Standing
 from moderation.domain.errors import NotFound
 from moderation.domain.policy import Policy
 from moderation.domain.signals import DetectorStatus
+from moderation.governance import erasure
 from moderation.review import force, measures
 from moderation.storage import items as queue
 from moderation.storage.database import among
@@ -140,7 +141,8 @@ def of_item(session: Session, vault: Vault, item_id: UUID, now: datetime) -> Ite
     ).all()
     made = force.history(session, item_id)[:MOST]
     in_force = force.in_force(session, [item_id], now).get(item_id)
-    named = _named_by_client(vault, item)
+    over = erasure.hidden(session, item, now)
+    named = {} if over else _named_by_client(vault, item)
     entries = [
         *_life(item),
         *_signals(session, item, made),
@@ -465,7 +467,7 @@ def of_author(
     return AuthorHistory(
         id=author.id,
         client=author.client,
-        reference=_reference(vault, author, now),
+        reference=_reference(vault, author),
         created_at=author.created_at,
         standing=measures.standing_of(session, policy, author_id, now),
         outcomes=_outcomes(session, author_id, since, now),
@@ -494,9 +496,11 @@ def _outcomes(session: Session, author_id: UUID, since: datetime, now: datetime)
     return dict(rows.all())
 
 
-def _reference(vault: Vault, author: Author, now: datetime) -> str | None:
+def _reference(vault: Vault, author: Author) -> str | None:
+    _, key = vault.keys_of(author.id, author.id)
+    if key is None or author.erasing_at is not None:
+        return None
     try:
-        key = vault.author_keys([author.id], now)[author.id]
         return key.decrypt(author.reference, "authors", "reference", str(author.id)).decode()
     except VaultError:
         return None

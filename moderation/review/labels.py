@@ -26,12 +26,17 @@ from moderation.domain.errors import InvalidInput, NotFound
 from moderation.domain.routing import Route
 from moderation.domain.signals import Category
 from moderation.governance import audit
+from moderation.governance.erasing.trained import key_of, reference
+from moderation.governance.restriction import restricted, set_apart
 from moderation.review.appealed import AppealState
 from moderation.storage import items as queue
 from moderation.storage.database import among, insert_many
 from moderation.storage.ids import lower_bound, new_id
 from moderation.storage.tables import Appeal, Bundle, BundleItem, Case, Decision, Item, Opinion, Part, Report
 from moderation.storage.vault import Vault
+
+__all__ = ["CATEGORIES", "DEFAULT_DAYS", "MOST_DAYS", "Exported", "Label", "Settled", "Source", "Wanted", "end",
+           "end_expired", "export", "key_of", "labels", "listing", "reference"]  # fmt: skip
 
 CATEGORIES = tuple(category for category in Category if category not in MINORS)
 DEFAULT_DAYS = 90
@@ -85,7 +90,8 @@ def labels(
 ) -> Iterator[Label]:
     """Every label settled in the period, the oldest first; with `category` those in which that one is known.
 
-    Left out: minors and whatever a case, report, opinion or decision ever connected with them; items whose
+    Left out: minors and whatever a case, report, opinion or decision ever connected with them; authors who are
+    suspected to be one, or who restricted what is done with what they posted; items whose
     content is gone; items with an appeal, a dispute or an undo window open; opinions that were undone, came late,
     or answered a golden case.
     """
@@ -130,6 +136,7 @@ def _settled(now: datetime, since: datetime, until: datetime) -> Select[UUID, UU
             ~open_case,
             ~appealed,
             *_far_from_minors(),
+            ~set_apart(Item.author_id),
         )
         .order_by(Item.id)
     )
@@ -287,6 +294,8 @@ def export(
         sealed, key = _without_ended(session, vault, path, sealed, key, members, now)
         bundles.write_key(key_path, identifier, key)
         _register(session, vault, sealed, key, members, wanted, actor, expires, now)
+        session.get_one(Bundle, identifier).path = str(path.absolute())
+        session.get_one(Bundle, identifier).key_path = str(key_path.absolute())
     except BaseException:
         path.unlink(missing_ok=True)
         key_path.unlink(missing_ok=True)
@@ -332,11 +341,6 @@ def _rows(
             }
 
 
-def reference(vault: Vault, bundle: UUID, item: UUID) -> str:
-    """What a bundle calls an item: another name in every bundle, which leads nowhere without the vault."""
-    return vault.digest("bundle", bundle.bytes, item.bytes).hex()[:32]
-
-
 def _texts(session: Session, vault: Vault, ids: Sequence[UUID]) -> dict[UUID, str]:
     """The text of those of `ids` that are nothing but text and can be read, several parts line by line."""
     keys = vault.item_keys(ids)
@@ -367,10 +371,13 @@ def _without_ended(
 
     Whoever deletes an item waits for this lock, and then finds the item in the bundle.
     """
+    # Whoever restricts an author waits for this one, and then finds the bundle.
+    restricted(session, set(members.authors.values()), lock=True)
     living = set(
         session.scalars(
             select(Item.id)
             .where(among(Item.id, list(members.authors)), Item.state.in_([ItemState.DONE, ItemState.DEAD]))
+            .where(~set_apart(Item.author_id))
             .order_by(Item.id)
             .with_for_update(read=True)
         )
@@ -421,13 +428,6 @@ def _register(
         "sha256": sealed.manifest_sha256,
     }
     audit.record(session, [audit.Event(actor, "labels.exported", "bundle", str(sealed.id), details)], now)
-
-
-def key_of(vault: Vault, bundle: Bundle) -> bytes | None:
-    """The key of a bundle that has not ended, for writing it again without somebody's rows."""
-    if bundle.key is None:
-        return None
-    return vault.account_key().decrypt(bundle.key, "bundles", "key", str(bundle.id))
 
 
 def listing(session: Session) -> Sequence[Bundle]:

@@ -26,9 +26,21 @@ from moderation.domain.decisions import AccountMeasure, CaseDraft, Judgement, Un
 from moderation.domain.errors import Conflict, Forbidden, NotFound
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
+from moderation.domain.signals import Category
 from moderation.governance import audit
+from moderation.governance.restriction import is_set_apart
 from moderation.governance.sessions import PersonPrincipal
-from moderation.review import appeals, claims, clusters, decisions, listing, notes, reporters, wellness
+from moderation.review import (
+    appeals,
+    claims,
+    clusters,
+    decisions,
+    listing,
+    notes,
+    reporters,
+    suspicion,
+    wellness,
+)
 from moderation.review.golden import top_category
 from moderation.review.notes import NoteKind
 from moderation.review.opening import open_case
@@ -290,6 +302,8 @@ def _store(
     details |= {"own_conflict": True} if own else {}
     event = audit.Event(context.person.actor, "opinion.given", "case", str(case.id), details)
     audit.record(context.session, [event], context.now)
+    if judgement.category == Category.UNDERAGE and case.kind != CaseKind.GOLDEN:
+        suspicion.of_opinion(context.session, context.policy, case, context.person.actor, context.now)
     return opinion
 
 
@@ -372,7 +386,7 @@ def _decided(
         if other.verdict == opinion.verdict:
             other.decision_id = decision_id
     alone = case.kind == CaseKind.REVIEW and len(counted) == 1 and case.stage == Stage.REVIEW
-    if alone and dice < policy.review.second_opinion_share:
+    if alone and dice < policy.review.second_opinion_share and not is_set_apart(session, item.author_id):
         draft = blind_draft(
             CaseReason.SECOND_OPINION,
             policy,

@@ -25,6 +25,7 @@ from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
 from moderation.governance import audit, bank_lists
 from moderation.governance.bank_lists import CHECKED, By
+from moderation.governance.restriction import set_apart
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review.force import lock_items
 from moderation.review.golden import WITHDRAWN, golden_case, top_category
@@ -326,6 +327,7 @@ def _drawn(wanted: Sampling, count: int, seed: str, now: datetime) -> Select[UUI
             Decision.route != Route.REVIEW,
             Item.state.in_([ItemState.DONE, ItemState.DEAD]),
             ~waiting,
+            ~set_apart(Item.author_id),
         )
         .order_by(func.md5(func.concat(Decision.id, seed)))
         .limit(count)

@@ -16,8 +16,10 @@ from moderation.domain.decisions import CaseDraft, DecidedBy
 from moderation.domain.errors import Gone, InvalidInput, NotFound
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
-from moderation.governance import audit
-from moderation.review import opening
+from moderation.domain.signals import Category
+from moderation.domain.subjects import MinorSource
+from moderation.governance import audit, erasure
+from moderation.review import opening, suspicion
 from moderation.review.force import in_force, lock_items
 from moderation.review.reporters import Witness, probability
 from moderation.storage.database import among
@@ -56,13 +58,15 @@ def report(
         raise InvalidInput("There is no such category; name one of the policy's categories.")
     if comment is not None:
         content.checked_text(comment, "comment", COMMENT_LENGTH)
-    item = _reportable(session, client, item_id)
+    item = _reportable(session, client, item_id, now)
     digest = reporter_digest(vault, client, reporter)
     if session.scalar(select(Author.reference_digest).where(Author.id == item.author_id)) == digest:
         raise InvalidInput("An author can't report their own post; delete it instead.", code="own_post")
     row = _stored(session, vault, item, digest, category, comment, now)
     if row.outcome is None:
         _open(session, policy, item, row, now)
+        if row.category == Category.UNDERAGE:
+            suspicion.of_item(session, policy, item, MinorSource.REPORT, f"client:{client}", now)
     return row
 
 
@@ -71,13 +75,15 @@ def reporter_digest(vault: Vault, client: str, reference: str) -> bytes:
     return vault.digest("author", client, reference)
 
 
-def _reportable(session: Session, client: str, item_id: UUID) -> Item:
+def _reportable(session: Session, client: str, item_id: UUID, now: datetime) -> Item:
     """The item, locked: whoever decides it, or writes its first outcome, comes before this report or after it."""
     item = lock_items(session, [item_id]).get(item_id)
     if item is None or item.client != client:
         raise NotFound("There is no such item.")
     if item.state == ItemState.DELETED:
         raise Gone(f"This item is gone: {item.deleted_because}. Nobody needs to look at it any more.")
+    if erasure.hidden(session, item, now):
+        raise Gone(f"This item is gone: {erasure.EXPIRED}. Nobody needs to look at it any more.")
     return item
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session, aliased
 
+from moderation.domain.content import ItemState
 from moderation.review import force
 from moderation.storage.database import among
 from moderation.storage.ids import lower_bound, moment_of
@@ -145,18 +146,19 @@ def _filters(query: Query, item: type[Item]) -> list[ColumnElement[bool]]:
 
 def _page(session: Session, rows: Sequence[Item], now: datetime) -> Page:
     outcomes = force.in_force(session, [row.id for row in rows], now)
-    found = [_found(row, outcomes.get(row.id)) for row in rows[:PAGE]]
+    found = [_found(row, outcomes.get(row.id), now) for row in rows[:PAGE]]
     return Page(tuple(found), found[-1].id if len(rows) > PAGE else None)
 
 
-def _found(item: Item, decision: Decision | None) -> Found:
+def _found(item: Item, decision: Decision | None, now: datetime) -> Found:
     return Found(
         id=item.id,
         client=item.client,
         author_id=item.author_id,
         kind=item.kind,
         language=item.language,
-        state=item.state,
+        # What is over is hidden from this moment on, whether or not it was swept yet.
+        state=item.state if item.expires_at > now else ItemState.DELETED,
         received_at=item.received_at,
         verdict=decision.route if decision else None,
         category=decision.category if decision else None,

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -45,9 +48,33 @@ class FolderBlobs:
         except FileNotFoundError as error:
             raise BlobMissing("The blob is not there any more.") from error
 
+    def put_back(self, reference: str, data: bytes) -> None:
+        """Store `data` under the reference it had, from a backup."""
+        path = self._path(reference)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
     def destroy(self, reference: str) -> None:
         """Remove the bytes; doing it again changes nothing."""
         self._path(reference).unlink(missing_ok=True)
+
+    def listing(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+        """What is stored under the two hexadecimal digits `prefix`, and since when."""
+        folder = self._root / prefix
+        if folder.is_dir():
+            for path in folder.iterdir():
+                with suppress(FileNotFoundError):
+                    yield path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+    def everything(self) -> Iterator[tuple[str, bytes]]:
+        """Every blob there is, one after the other, save those that go away meanwhile."""
+        for number in range(256):
+            for reference, _ in self.listing(f"{number:02x}"):
+                with suppress(FileNotFoundError):
+                    yield reference, self._path(reference).read_bytes()
 
     def _path(self, reference: str) -> Path:
         return self._root / reference[:2] / reference

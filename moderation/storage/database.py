@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 
 AFTER_COMMIT = "after_commit"
+CONNECT_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def _engine(url: str, pool_size: int) -> Engine:
         pool_pre_ping=True,
         # A refused statement's parameters would otherwise stand in the error, and the error in a log.
         hide_parameters=True,
-        connect_args={"connect_timeout": 5, "application_name": "moderation"},
+        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "moderation"},
     )
 
 
@@ -83,10 +85,10 @@ def among(column: InstrumentedAttribute[Any], values: Collection[Any]) -> Column
 def insert_many(
     target: Session | Connection, table: type[DeclarativeBase], rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Insert `rows`, which name the same columns, by COPY.
+    """Insert `rows`, which name the same columns, by COPY; one alone by a prepared INSERT.
 
     One statement a row would cost more than the screening of a short text; COPY parses, plans and routes to
-    its partition once for all of them.
+    its partition once for all of them, but needs a round trip more.
 
     Raises:
         sqlalchemy.exc.DBAPIError: as an INSERT would, a lost connection included.
@@ -96,23 +98,42 @@ def insert_many(
     connection = target.connection() if isinstance(target, Session) else target
     mapped = table.__table__
     assert isinstance(mapped, Table)
-    columns = list(rows[0])
+    columns = tuple(rows[0])
     documents = [isinstance(mapped.c[column].type, JSONB) for column in columns]
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(mapped.name), sql.SQL(", ").join(map(sql.Identifier, columns))
+    values = (
+        [
+            Jsonb(row[column]) if document else row[column]
+            for column, document in zip(columns, documents, strict=True)
+        ]
+        for row in rows
     )
     driver: Any = connection.connection.driver_connection
     try:
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(
-                    [
-                        Jsonb(row[column]) if document else row[column]
-                        for column, document in zip(columns, documents, strict=True)
-                    ]
-                )
+        with driver.cursor() as cursor:
+            if len(rows) == 1:
+                cursor.execute(_insert(mapped.name, columns), next(values), prepare=True)
+                return
+            with cursor.copy(_copy(mapped.name, columns)) as copy:
+                for row in values:
+                    copy.write_row(row)
     except psycopg.Error as error:
         raise _as_sqlalchemy_says(error, connection, mapped.name) from error
+
+
+@cache
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    """The statement as text, which the driver knows again without composing it."""
+    places = sql.SQL(", ").join([sql.Placeholder()] * len(columns))
+    return sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(*_named(table, columns), places).as_string()
+
+
+@cache
+def _copy(table: str, columns: tuple[str, ...]) -> str:
+    return sql.SQL("COPY {} ({}) FROM STDIN").format(*_named(table, columns)).as_string()
+
+
+def _named(table: str, columns: tuple[str, ...]) -> tuple[sql.Composable, sql.Composable]:
+    return sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
 def _as_sqlalchemy_says(error: psycopg.Error, connection: Connection, table: str) -> Exception:

@@ -47,7 +47,7 @@ def _claiming(which: str) -> TextClause:
     # literal, because a prepared statement can't use a partial index whose condition it gets as a parameter.
     return text(f"""
         WITH due AS MATERIALIZED (
-            SELECT id FROM items WHERE {which} AND lane = :lane AND not_before <= :now
+            SELECT id FROM items WHERE {which} AND lane = :lane AND not_before <= :now AND expires_at > :now
             ORDER BY not_before, id LIMIT :limit FOR UPDATE SKIP LOCKED
         )
         UPDATE items SET state = 'leased', lease_token = :token, lease_until = :until
@@ -218,12 +218,14 @@ def page(
             or_(Decision.superseded_at.is_(None), Decision.superseded_at > now),
         )
         settled = Item.state.in_([ItemState.DONE, ItemState.DEAD])
-        query = query.where(settled, reviewed if status == "in_review" else ~reviewed)
+        query = query.where(settled, Item.expires_at > now, reviewed if status == "in_review" else ~reviewed)
     elif status is None:
-        query = query.where(Item.state != ItemState.DELETED)
+        query = query.where(Item.state != ItemState.DELETED, Item.expires_at > now)
+    elif status == "deleted":
+        query = query.where(or_(Item.state == ItemState.DELETED, Item.expires_at <= now))
     else:
         stored = {"received": ItemState.RECEIVED, "processing": ItemState.LEASED}
-        query = query.where(Item.state == stored.get(status, ItemState.DELETED))
+        query = query.where(Item.state == stored.get(status, ItemState.DELETED), Item.expires_at > now)
     return session.scalars(query).all()
 
 

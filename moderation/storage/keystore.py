@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Integer, MetaData, Text, Uuid, text
+from sqlalchemy import Float, ForeignKey, Integer, MetaData, Text, Uuid, text
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
 from moderation.domain.retention import RecordClass
@@ -25,9 +25,22 @@ _item = columns(RecordClass.ITEM, "author_id")
 _setup = columns(RecordClass.CONFIGURATION, None)
 _held = columns(RecordClass.ITEM, "author_id")
 _package = columns(RecordClass.GOVERNANCE, None)
+_ledger = columns(RecordClass.DECISION, "author_id")
 
 # Which key-encryption key wraps a row: epochs follow each other, and the key of one that ended is destroyed.
 FIRST_EPOCH = text("1")
+
+
+class KekEpoch(KeystoreBase):
+    """An epoch of the key-encryption key: since when, and how far its end has come. The key is never here."""
+
+    __tablename__ = "kek_epochs"
+
+    epoch: Mapped[int] = _setup(Integer, primary_key=True, autoincrement=False)
+    created_at: Mapped[datetime] = _setup(Moment)
+    grace_hours: Mapped[float | None] = _setup(Float)  # how long those before it stay; None: as configured
+    rewrapped_at: Mapped[datetime | None] = _setup(Moment)  # from when on nothing older was left
+    retired_at: Mapped[datetime | None] = _setup(Moment)  # a trigger refuses new rows under it
 
 
 class ServiceKey(KeystoreBase):
@@ -84,3 +97,17 @@ class HeldKey(KeystoreBase):
     author_id: Mapped[UUID] = _held(Uuid, index=True, pii=Pii.PSEUDONYM)
     package_id: Mapped[UUID] = _held(Uuid, ForeignKey("package_keys.id", ondelete="CASCADE"), index=True)
     wrapped: Mapped[bytes] = _held(Ciphertext)
+    held_at: Mapped[datetime] = _held(Moment)
+
+
+class Erased(KeystoreBase):
+    """A second copy of the ledger of erasures: a restored content database is older than what it forgot."""
+
+    __tablename__ = "erased"
+
+    erasure_id: Mapped[UUID] = _ledger(Uuid, primary_key=True)
+    author_id: Mapped[UUID] = _ledger(Uuid, index=True, pii=Pii.PSEUDONYM)
+    item_id: Mapped[UUID | None] = _ledger(Uuid, pii=Pii.PSEUDONYM)
+    client: Mapped[str] = _ledger(Text)
+    cause: Mapped[str] = _ledger(Text)
+    requested_at: Mapped[datetime] = _ledger(Moment)

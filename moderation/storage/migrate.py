@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, text
 
-from moderation.storage import partitions
+from moderation.storage import partitions, roles
 from moderation.storage.keystore import KeystoreBase
 from moderation.storage.tables import Base
 
@@ -21,16 +21,32 @@ _LOCK = 7_203_002
 BRANCHES: dict[str, MetaData] = {"content": Base.metadata, "keystore": KeystoreBase.metadata}
 
 
-def migrate(database_url: str, keystore_url: str, now: datetime) -> None:
-    """Upgrade both databases and create the partitions of the coming months. Does nothing the second time."""
-    for branch, url in (("keystore", keystore_url), ("content", database_url)):
+def migrate(
+    database_url: str, keystore_url: str, now: datetime, *, applications: tuple[str, str] | None = None
+) -> None:
+    """Upgrade both databases, create the partitions of the coming months, and grant the application its rights.
+
+    The addresses are those of the owner, `applications` those by which the service itself will connect. Does
+    nothing the second time.
+
+    Raises:
+        Conflict: as `roles.grant`.
+    """
+    content, keystore = applications or (database_url, keystore_url)
+    for branch, url, application in (
+        ("keystore", keystore_url, keystore),
+        ("content", database_url, content),
+    ):
         engine = create_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            command.upgrade(config(branch, connection), "head")
-            if branch == "content":
-                partitions.ensure(connection, now)
-        engine.dispose()
+        try:
+            with engine.begin() as connection:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+                command.upgrade(config(branch, connection), "head")
+                if branch == "content":
+                    partitions.ensure(connection, now)
+                roles.grant(connection, BRANCHES[branch].tables, application)
+        finally:
+            engine.dispose()
 
 
 def pending(branch: str, connection: Connection) -> list[str]:

@@ -107,7 +107,7 @@ class Stack:
         self.api_key = created.api_key
         self.tend()
         self._keeper.start()
-        if not wait_until(self.answers, 60.0, 0.05):
+        if not wait_until(self.answers, 300.0, 0.05):
             raise RuntimeError(f"the API does not answer: {self.log_of('api')[-2000:]}")
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class Stack:
 
     def answers(self) -> bool:
         """Whether the API says that it lives."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", "/livez")
             return connection.getresponse().status == 200
@@ -159,6 +159,14 @@ class Stack:
             if number is signal.SIGKILL:
                 handle.wait()
             return True
+
+    def hold(self, name: str) -> bool:
+        """Stop one process in its tracks until it is sent SIGCONT; False when it does not run."""
+        with self._lock:
+            handle = self.processes[name].handle
+            return self.strike(name, signal.SIGSTOP) and wait_until(
+                lambda: handle is not None and state_of(handle.pid) in "TtZX", 60.0
+            )
 
     def crash_postgres(self) -> None:
         """Stop PostgreSQL in immediate mode, which is a crash for every session, and start it again."""
@@ -271,6 +279,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def state_of(pid: int) -> str:
+    """A process's state as the kernel has it: R, S, T; X when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def cpu_of(pid: int) -> float:

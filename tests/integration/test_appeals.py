@@ -106,7 +106,7 @@ def test_an_appeal_opens_an_urgent_case_with_the_policys_deadline(court: Court) 
     assert case.deadline == row.deadline
     assert b"quotation" not in row.statement
     with transaction(court.databases.content) as session:
-        assert appeals.statement_of(session, court.vault, row, court.now) == "It was a quotation."
+        assert appeals.statement_of(session, court.vault, row) == "It was a quotation."
         assert session.get_one(Item, item).expires_at >= row.deadline + timedelta(days=30)
     assert court.client.get(f"/v1/appeals/{shown['id']}").json() == shown
 

@@ -24,7 +24,7 @@ from moderation.review.opinions import Given
 from moderation.review.views import Claim
 from moderation.storage.database import transaction
 from moderation.storage.tables import AuditEvent, Case, CaseSkip, Decision, Item, Opinion, Person
-from tests import people
+from tests import people, support
 from tests.caseload import ALLOW, REMOVE, Caseload
 
 MINUTE = timedelta(minutes=1)
@@ -300,6 +300,7 @@ def test_the_query_for_the_next_case_uses_its_indexes(load: Caseload, ann: Perso
             """),
             {"decision": decision_id},
         )
+    with support.as_owner(load.databases.content) as connection:
         connection.execute(text("ANALYZE cases"))
     values = {
         "me": ann.person_id,

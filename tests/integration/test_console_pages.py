@@ -530,7 +530,7 @@ def test_the_log_is_filtered_and_reading_it_is_an_event(
     assert "item.received" in lead.get(f"/console/audit?subject_id={item}").text
     assert "No event fits." in lead.get("/console/audit?to=2020-01-01").text
     looked = events(databases, "audit.viewed")
-    assert looked[0].details == {"actor": "person", "action": "decision."}
+    assert looked[0].details == {"actor": "person", "action": "decision.", "purpose": "governance"}
     assert {one.actor for one in looked} == {f"person:{lead.person_id}"}
     lead.get("/console/audit?to=never")
     assert len(events(databases, "audit.viewed")) == len(looked), "what was refused was not read"
@@ -542,15 +542,15 @@ def test_the_log_goes_on_page_by_page(databases: Databases, monkeypatch: pytest.
     start = datetime.now(UTC)
     with transaction(databases.content) as session:
         for number in range(6):
-            name = "rare.event" if number == 0 else "item.received"
+            name = "quality.rare" if number == 0 else "item.received"
             event = audit.Event("machine", name, "item", str(number))
             audit.record(session, [event], start + timedelta(milliseconds=number))
         first = audit.page(session, audit.Query())
         second = audit.page(session, audit.Query(before=first.next))
         assert [one.subject_id for one in (*first.events, *second.events)] == ["5", "4", "3", "2"]
-        rare = audit.page(session, audit.Query(action="rare.event"))
+        rare = audit.page(session, audit.Query(action="quality.rare"))
         assert (rare.events, rare.looked_until is not None) == ((), True)
-        found = audit.page(session, audit.Query(action="rare.", before=rare.next))
+        found = audit.page(session, audit.Query(action="quality.", before=rare.next))
         assert [one.subject_id for one in found.events] == ["0"]
 
 

@@ -1,4 +1,7 @@
-"""Webhooks from the outbox to a real receiver, on a real database."""
+"""Webhooks from the outbox to a real receiver, on a real database.
+
+A post has `PATIENCE` seconds unless its test is about running out of them: then nothing else is sent with it.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,8 @@ from moderation.storage.vault import Vault
 
 NOW = datetime.now(UTC)
 CLIENT = "forum"
+PATIENCE = 60.0
+BRIEFLY = 0.4
 
 
 # --- the receiver ---
@@ -71,12 +76,12 @@ class Handler(BaseHTTPRequestHandler):
         state.requests.append(Received(self.path, dict(self.headers.items()), body))
         word, _, argument = self.path[1:].partition("/")
         if word == "hang":
-            state.released.wait(20)
+            state.released.wait(4 * PATIENCE)
             self.close_connection = True
         elif word == "drip":
             self.drip()
         elif word == "gate" and first:
-            state.gate.wait(20)
+            state.gate.wait(4 * PATIENCE)
             self.answer(500)
         else:
             self.answer(int(word) if word.isdecimal() else 200, argument)
@@ -84,7 +89,8 @@ class Handler(BaseHTTPRequestHandler):
     def drip(self) -> None:
         self.close_connection = True
         self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        while not self.server.state.released.wait(0.05):
+        end = time.monotonic() + 4 * PATIENCE
+        while not self.server.state.released.wait(0.05) and time.monotonic() < end:
             self.wfile.write(b"a")
 
     def answer(self, status: int, argument: str = "") -> None:
@@ -111,6 +117,12 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         return  # a client that hangs up is what some of these tests are about
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch may take as long as a machine stalls."""
+    monkeypatch.setattr(delivery, "BUDGET_SECONDS", 10 * PATIENCE)
 
 
 @pytest.fixture
@@ -177,7 +189,9 @@ class Service:
         with transaction(self.databases.content) as session:
             return outbox.claim(session, self.now, limit, lease)
 
-    def deliver(self, token: UUID, ids: tuple[UUID, ...], timeout: float = 5, jitter: float = 0.0) -> int:
+    def deliver(
+        self, token: UUID, ids: tuple[UUID, ...], timeout: float = PATIENCE, jitter: float = 0.0
+    ) -> int:
         return delivery.deliver(
             self.databases.content,
             self.vault,
@@ -447,9 +461,7 @@ def test_failure_is_noted_in_a_word(
 ) -> None:
     service.endpoint(path)
     service.notify()
-    start = time.monotonic()
-    assert service.run(timeout=0.4) == 0
-    assert time.monotonic() - start < 3
+    assert service.run(timeout=BRIEFLY if error == "timeout" else PATIENCE) == 0
     row = service.row()
     assert (row.state, row.attempts, row.last_status, row.last_error) == ("pending", 1, status, error)
     assert (row.lease_token, row.lease_until, row.delivered_at) == (None, None, None)
@@ -491,35 +503,37 @@ def test_gone_disables_the_endpoint_and_all_that_waits_for_it(service: Service) 
     assert len(service.rows()) == 5
 
 
-def test_hanging_endpoint_costs_others_nothing_and_itself_one_time_out(service: Service) -> None:
-    service.endpoint("hang", events=["item.decided"])
-    service.endpoint("200", events=["item.decided"])
+def test_hanging_endpoint_costs_itself_one_time_out(service: Service) -> None:
+    service.endpoint("hang")
     service.notify(20)
-    start = time.monotonic()
-    assert service.run(timeout=0.8) == 20
-    assert time.monotonic() - start < 1.6
-    assert len(service.receiver.at("hang")) == 1
-    slow = [row for row in service.rows() if row.state != "delivered"]
-    assert len(slow) == 20
-    assert {(row.state, row.attempts, row.last_error) for row in slow} == {("pending", 1, "timeout")}
+    assert service.run(timeout=BRIEFLY) == 0
+    assert len(service.receiver.requests) == 1
+    rows = service.rows()
+    assert {(row.state, row.attempts, row.last_error) for row in rows} == {("pending", 1, "timeout")}
 
 
-def test_hanging_endpoints_more_than_threads(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each holds one thread only; whoever answers is served by the rest, all of it before they time out."""
+@pytest.mark.parametrize("hanging", [1, 3])
+def test_hanging_endpoints_cost_others_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch, hanging: int
+) -> None:
+    """Each holds one thread only; whoever answers is served by the rest, all of it while they hang."""
     monkeypatch.setattr(delivery, "THREADS", 4)
-    for number in range(3):
+    for number in range(hanging):
         service.endpoint(f"hang/{number}", events=["item.decided"])
     service.endpoint("200", events=["item.decided"])
-    service.notify(8)
-    claimed = service.claim()
+    service.notify(20)
+    claimed = service.claim(limit=200)
     assert claimed
-    worker = threading.Thread(target=service.deliver, args=claimed, kwargs={"timeout": 2})
-    start = time.monotonic()
+    worker = threading.Thread(target=service.deliver, args=claimed)
     worker.start()
-    while len(service.receiver.at("200")) < 8 and time.monotonic() - start < 1.5:
-        time.sleep(0.02)
-    assert len(service.receiver.at("200")) == 8
-    worker.join()
+    try:
+        wait_for(lambda: len(service.receiver.at("200")) == 20)
+    finally:
+        service.receiver.released.set()
+        worker.join()
+    assert len(service.receiver.requests) == 20 + hanging
+    states = sorted((row.state, row.attempts) for row in service.rows())
+    assert states == [("delivered", 1)] * 20 + [("pending", 1)] * 20 * hanging
 
 
 def test_answering_endpoint_is_sent_to_in_parallel(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -527,14 +541,19 @@ def test_answering_endpoint_is_sent_to_in_parallel(service: Service, monkeypatch
     service.notify(30)
     under_way: list[int] = []
     post = delivery.outbound.Client.post
-    lock, flying = threading.Lock(), 0
+    lock, flying, crowded = threading.Lock(), 0, threading.Event()
 
     def counted(*args: Any) -> Any:
         nonlocal flying
         with lock:
             flying += 1
             under_way.append(flying)
-        time.sleep(0.02)
+            first = len(under_way) == 1
+            if flying == delivery.THREADS_AN_ENDPOINT:
+                crowded.set()
+        if not first:
+            crowded.wait(PATIENCE)
+            time.sleep(0.02)  # time for one more than there may be
         try:
             return post(*args)
         finally:
@@ -564,8 +583,8 @@ def test_batch_that_takes_too_long_gives_the_rest_back(
     service.endpoint("200", client="other")
     service.notify()
     service.notify(client="other")
-    monkeypatch.setattr(delivery, "BUDGET_SECONDS", 0.1)
-    assert service.run(timeout=0.5) == 0
+    monkeypatch.setattr(delivery, "BUDGET_SECONDS", PATIENCE - 1)
+    assert service.run() == 0
     assert service.receiver.requests == []
     assert {(row.state, row.attempts, row.not_before) for row in service.rows()} == {("pending", 0, NOW)}
 
@@ -663,13 +682,15 @@ def test_worker_that_comes_too_late_changes_nothing(service: Service) -> None:
     service.notify()
     claimed = service.claim()
     assert claimed
-    zombie = threading.Thread(target=service.deliver, args=claimed, kwargs={"timeout": 10})
+    zombie = threading.Thread(target=service.deliver, args=claimed)
     zombie.start()
-    wait_for(lambda: bool(service.receiver.requests))
-    service.now += timedelta(hours=1)
-    assert service.run() == 1
-    service.receiver.gate.set()  # it is answered 500 now, which would mean: again in five seconds
-    zombie.join()
+    try:
+        wait_for(lambda: bool(service.receiver.requests))
+        service.now += timedelta(hours=1)
+        assert service.run() == 1
+    finally:
+        service.receiver.gate.set()  # it is answered 500 now, which would mean: again in five seconds
+        zombie.join()
     row = service.row()
     assert (row.state, row.attempts, row.last_status) == ("delivered", 2, 200)
 
@@ -678,13 +699,15 @@ KILLED = """
 import sys
 from datetime import UTC, datetime
 from uuid import UUID
-from moderation.delivery import deliver
+from moderation import delivery
 from moderation.storage.database import connect
 from moderation.storage.vault import Vault
 content, keystore, kek, token, *ids = sys.argv[1:]
 databases = connect(content, keystore)
 vault = Vault(databases.keystore, bytes.fromhex(kek))
-deliver(databases.content, vault, True, UUID(token), [UUID(i) for i in ids], lambda: datetime.now(UTC))
+now = lambda: datetime.now(UTC)
+delivery.BUDGET_SECONDS = 600
+delivery.deliver(databases.content, vault, True, UUID(token), [UUID(i) for i in ids], now, timeout=300)
 """
 
 
@@ -697,16 +720,20 @@ def test_worker_killed_between_post_and_commit_sends_again_under_the_same_id(
     assert claimed
     token, ids = claimed
     urls = settings.database_url, settings.keystore_url
-    worker = subprocess.Popen(
-        [sys.executable, "-c", KILLED, *urls, settings.kek.hex(), str(token), *map(str, ids)]
-    )
-    wait_for(lambda: bool(service.receiver.requests))
-    worker.kill()
-    worker.wait()
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *urls, settings.kek.keys[1].hex(), str(token), *map(str, ids)]
+    ) as worker:
+        try:
+            wait_for(lambda: bool(service.receiver.requests))
+        finally:
+            worker.kill()
     service.receiver.gate.set()
-    service.now = datetime.now(UTC) + timedelta(seconds=60)
-    assert service.claim() is None  # the worker's lease is longer than the relay's
-    service.now += timedelta(seconds=60)
+    until = service.row().lease_until
+    assert until
+    assert until > service.now + timedelta(seconds=60)  # the worker's lease is longer than the relay's
+    service.now = until - timedelta(milliseconds=1)
+    assert service.claim() is None
+    service.now = until
     assert service.run() == 1
     first, second = service.receiver.requests
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
@@ -832,14 +859,17 @@ def test_nothing_sent_or_secret_is_logged(
 ) -> None:
     logs.configure("debug")
     caplog.set_level(logging.DEBUG)
-    paths = ("200/token-7", "500/token-7", "410/token-7", "hang/token-7", "302/token-7")
+    paths = ("200/token-7", "500/token-7", "410/token-7", "302/token-7")
     secrets = [service.endpoint(path, name="e_" + path[:3], events=["item.decided"]) for path in paths]
     items = service.notify(payload={"decision_id": "canary-decision", "verdict": "remove"})
     stale = service.claim()
     assert stale
     service.now += timedelta(seconds=60)
-    assert service.run(timeout=0.3) == 1
+    assert service.run() == 1
     service.deliver(*stale)
+    secrets.append(service.endpoint("hang/token-7", name="e_hang", events=["item.deleted"]))
+    items += service.notify(event="item.deleted", payload={"decision_id": "canary-decision"})
+    assert service.run(timeout=BRIEFLY) == 0
     output = caplog.text + "".join(capfd.readouterr())
     assert "webhook_endpoint_disabled" in output
     assert "webhook_lease_lost" in output
@@ -858,7 +888,7 @@ def test_rows_fill_every_column(service: Service) -> None:
     assert empty == {"undo_id", "lease_token", "lease_until", "last_status", "last_error", "delivered_at"}
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

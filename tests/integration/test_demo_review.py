@@ -9,12 +9,29 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
-from moderation import demo_review
+from moderation import demo_governance, demo_review
 from moderation.governance import passwords, people
 from moderation.review import cases, clusters, dashboard
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
-from moderation.storage.tables import Appeal, Case, Decision, GoldenItem, Item, Opinion, Report
+from moderation.storage.tables import (
+    Appeal,
+    Case,
+    Decision,
+    Disclosure,
+    Erasure,
+    GoldenItem,
+    Hold,
+    Incident,
+    Item,
+    MinorCheck,
+    Opinion,
+    Partner,
+    PolicyDraft,
+    Preservation,
+    Report,
+    SubjectRequest,
+)
 from moderation.storage.vault import Vault
 from tests import support
 from tests.support import post
@@ -62,13 +79,36 @@ def test_a_day_has_everything_a_console_shows(
         ).all()
         assert any(clusters.near(session, item) for item in campaign)
 
+    _governed(databases)
     _nobody_can_log_in(databases, vault)
     _made_once(settings, databases, capsys)
 
 
+def _governed(databases: Databases) -> None:
+    """One of everything that governance has a page for."""
+    with transaction(databases.content) as session:
+        states = {
+            table: session.scalars(select(column)).all()
+            for table, column in {
+                "hold": Hold.state, "package": Preservation.cause, "disclosure": Disclosure.state,
+                "minor": MinorCheck.state, "erasure": Erasure.state, "incident": Incident.kind,
+                "partner": Partner.name, "draft": PolicyDraft.name,
+            }.items()
+        }  # fmt: skip
+        requests = Counter(session.scalars(select(SubjectRequest.kind)))
+    assert states["hold"] == ["active"]
+    assert (states["disclosure"], states["minor"], states["erasure"]) == (
+        ["requested"],
+        ["suspected"],
+        ["done"],
+    )
+    assert all(len(found) == 1 for found in states.values()), states
+    assert requests == {"correct": 1, "export": 1, "object": 1}
+
+
 def _nobody_can_log_in(databases: Databases, vault: Vault) -> None:
     with transaction(databases.content) as session:
-        for name in demo_review.STAFF:
+        for name in (*demo_review.STAFF, *demo_governance.OFFICERS):
             found = people.find(session, vault, f"{name}@example.org")
             assert found is not None
             assert (found.password_hash, found.totp_secret) == ("", None)

@@ -1,4 +1,7 @@
-"""The servers and the supervisor of `moderation up`, with small stand-ins for our own processes."""
+"""The servers and the supervisor of `moderation up`, with small stand-ins for our own processes.
+
+What is waited for comes at once; `PATIENCE` is how long a machine may stall meanwhile.
+"""
 
 import io
 import json
@@ -9,7 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
-import time
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +27,8 @@ from moderation.embedded.postgres import programs
 from moderation.embedded.process import SOCKET_PATH_BYTES, spawn, wait_until
 from moderation.embedded.screen import Screen
 from moderation.embedded.supervisor import Child, Interrupts, Supervisor
+
+PATIENCE = 60.0
 
 
 def scalar(server, database, statement):
@@ -105,14 +110,16 @@ class TestPostgres:
         """There the dead server's pid soon belongs to another program, which must not be ended either."""
         postgres.stop()
         user = postgres.data.stat().st_uid if os.geteuid() == 0 else None
-        with subprocess.Popen(["/bin/sleep", "60"], user=user) as bystander:
-            (postgres.data / "postmaster.pid").write_text(
-                f"{bystander.pid}\n{postgres.data}\n0\n5432\n\n\n1 1\nready\n"
-            )
-            postgres.start()
-            assert postgres.alive
-            assert bystander.poll() is None
-            bystander.kill()
+        with subprocess.Popen(["/bin/sleep", "600"], user=user) as bystander:
+            try:
+                (postgres.data / "postmaster.pid").write_text(
+                    f"{bystander.pid}\n{postgres.data}\n0\n5432\n\n\n1 1\nready\n"
+                )
+                postgres.start()
+                assert postgres.alive
+                assert bystander.poll() is None
+            finally:
+                bystander.kill()
 
     @pytest.mark.parametrize("name", ["Upper", 'quo"te', "", "a-b"])
     def test_odd_names_are_refused(self, postgres, name):
@@ -128,9 +135,9 @@ class TestPostgres:
 
     def test_a_failed_start_tells_what_the_log_says(self, tmp_path):
         server = Postgres(tmp_path)
-        server.stop_seconds = 0.2
         with server:
             pass
+        server.stop_seconds = 0.2  # for so long is it tried again
         (server.data / "global" / "pg_control").unlink()
         with pytest.raises(EmbeddedError, match=r"(?s)PostgreSQL did not start.*pg_control"):
             server.start()
@@ -140,6 +147,7 @@ class TestPostgres:
 class TestBroker:
     def test_keeps_what_it_has_and_never_evicts(self, tmp_path):
         with Broker(tmp_path / "broker") as broker:
+            broker.stop_seconds = PATIENCE  # one that is ended by force may lose what is not on disk
             client = Redis.from_url(broker.url)
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
             assert client.config_get("port") == {"port": "0"}
@@ -192,15 +200,17 @@ def test_servers_die_with_their_parent(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from moderation.embedded import Postgres, Broker\n"
         "d = Path(sys.argv[1]); p = Postgres(d / 'p'); b = Broker(d / 'b'); p.start(); b.start()\n"
-        "print(p.process.pid, b.process.pid, flush=True); time.sleep(60)"
+        "print(p.process.pid, b.process.pid, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with parent:
-        pids = [int(word) for word in parent.stdout.readline().split()]
-        parent.kill()
+        try:
+            pids = [int(word) for word in parent.stdout.readline().split()]
+        finally:
+            parent.kill()
     assert len(pids) == 2
     try:
-        assert wait_until(lambda: all(map(gone, pids)), 10)
+        assert wait_until(lambda: all(map(gone, pids)), PATIENCE)
     finally:
         for pid in pids:
             if not gone(pid):
@@ -264,69 +274,93 @@ def python(code, tmp_path, name="child"):
     )
 
 
-SLEEP = "import time; time.sleep(60)"
+SLEEP = "import time; time.sleep(600)"
+
+
+@pytest.fixture
+def supervise():
+    """A supervisor whose children end with the test, even with one that fails."""
+    supervisors = []
+
+    def made(*arguments):
+        supervisors.append(Supervisor(*arguments))
+        return supervisors[-1]
+
+    yield made
+    for supervisor in supervisors:
+        supervisor.stop(lambda: True)
 
 
 class TestSupervisor:
-    def test_a_dead_child_is_started_again_ever_more_slowly(self, tmp_path):
+    def test_a_dead_child_is_started_again_ever_more_slowly(self, tmp_path, supervise):
         said = []
         child = Child("worker", python("raise SystemExit(3)", tmp_path))
-        supervisor = Supervisor([[child]], [], said.append)
-        assert wait_until(lambda: supervisor.start() or len(said) >= 3, 10)
+        supervisor = supervise([[child]], [], said.append)
+        assert wait_until(lambda: supervisor.start() or len(said) >= 3, PATIENCE)
         assert said == [
             "worker ended with status 3; it is started again now",
             "worker ended with status 3; it is started again in 0.5 s",
             "worker ended with status 3; it is started again in 1 s",
         ]
-        supervisor.stop(lambda: False)
 
-    def test_groups_end_in_order(self, tmp_path):
+    def test_groups_end_in_order(self, tmp_path, supervise):
         code = (
             "import signal, sys, time\n"
             "def end(*_): time.sleep(0.3); open(sys.argv[1], 'a').write(sys.argv[2]); sys.exit()\n"
-            "signal.signal(signal.SIGTERM, end); print('up'); time.sleep(60)"
+            "signal.signal(signal.SIGTERM, end); print('up'); time.sleep(600)"
         )
         order = tmp_path / "order"
+        programs = {name: f"import sys; sys.argv += [{str(order)!r}, {name!r}]\n{code}" for name in "abc"}
         children = [
-            Child(name, python(f"import sys; sys.argv += [{str(order)!r}, {name!r}]\n{code}", tmp_path, name))
-            for name in "abc"
+            Child(name, python(program, tmp_path, name), stop_seconds=PATIENCE)
+            for name, program in programs.items()
         ]
-        supervisor = Supervisor([[children[0]], children[1:]], [], print)
+        supervisor = supervise([[children[0]], children[1:]], [], print)
         supervisor.start()
-        assert wait_until(lambda: all((tmp_path / f"{n}.log").read_text() for n in "abc"), 10)
+        assert wait_until(lambda: all((tmp_path / f"{n}.log").read_text() for n in "abc"), PATIENCE)
         supervisor.stop(lambda: False)
         assert order.read_text()[0] == "a"
         assert sorted(order.read_text()) == ["a", "b", "c"]
 
     @pytest.mark.parametrize("hurried", [False, True])
-    def test_who_does_not_listen_is_killed_with_all_it_started(self, tmp_path, hurried):
+    def test_who_does_not_listen_is_killed_with_all_it_started(self, tmp_path, supervise, hurried):
         code = (
             "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
             # One write each: print() makes two, and those of two processes mix.
-            "os.write(1, b'%d\\n' % os.fork()); time.sleep(60)"
+            "os.write(1, b'%d\\n' % os.fork()); time.sleep(600)"
         )
-        child = Child("deaf", python(code, tmp_path), stop_seconds=0.5 if not hurried else 60)
-        supervisor = Supervisor([[child]], [], print)
+        child = Child("deaf", python(code, tmp_path), stop_seconds=600 if hurried else 0.5)
+        supervisor = supervise([[child]], [], print)
         supervisor.start()
-        assert wait_until(lambda: len((tmp_path / "child.log").read_text().split()) == 2, 10)
+        assert wait_until(lambda: len((tmp_path / "child.log").read_text().split()) == 2, PATIENCE)
         pids = [child.process.pid, *map(int, (tmp_path / "child.log").read_text().split())]
-        started = time.monotonic()
-        supervisor.stop(lambda: hurried)
-        assert wait_until(lambda: all(gone(pid) for pid in pids if pid), 5)
-        assert time.monotonic() - started < 5
+        hurry = threading.Event()
+        if hurried:
+            hurry.set()
+        stopping = threading.Thread(target=supervisor.stop, args=(hurry.is_set,))
+        stopping.start()
+        try:
+            assert wait_until(lambda: all(gone(pid) for pid in pids if pid), PATIENCE)
+        finally:
+            hurry.set()
+            stopping.join()
 
-    def test_children_of_a_dead_child_are_swept(self, tmp_path):
+    def test_children_of_a_dead_child_are_swept(self, tmp_path, supervise):
         child = Child("worker", python(f"import os\nif not os.fork(): {SLEEP}\nprint(os.getpid())", tmp_path))
         buried = []
-        supervisor = Supervisor([[child]], [], print, buried.append)
-        assert wait_until(lambda: supervisor.start() or buried, 10)
+        supervisor = supervise([[child]], [], print, buried.append)
+        assert wait_until(lambda: supervisor.start() or buried, PATIENCE)
         supervisor.stop(lambda: True)
 
         def members():
-            stats = [path.read_text().rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat")]
-            return [fields for fields in stats if fields[2] == str(buried[0]) and fields[0] != "Z"]
+            found = []
+            for path in Path("/proc").glob("[0-9]*/stat"):
+                with suppress(OSError):  # it may end while it is looked at
+                    fields = path.read_text().rsplit(")", 1)[1].split()
+                    found += [fields] if fields[2] == str(buried[0]) and fields[0] != "Z" else []
+            return found
 
-        assert wait_until(lambda: not members(), 5)
+        assert wait_until(lambda: not members(), PATIENCE)
 
     def test_watched_servers_are_started_again_and_not_stopped(self, tmp_path):
         said = []
@@ -336,7 +370,7 @@ class TestSupervisor:
             )
             broker.kill()
             supervisor.start()
-            assert wait_until(broker.ready, 10)
+            assert wait_until(broker.ready, PATIENCE)
             supervisor.stop(lambda: True)
             assert broker.ready()
         assert said == ["Valkey was ended by SIGKILL; it is started again now"]
@@ -441,11 +475,17 @@ class TestInstance:
 
 
 def test_a_taken_port_is_refused_with_a_sentence():
-    port = up.claim_port("127.0.0.1", 0)
-    assert up.claim_port("127.0.0.1", port) == port
+    def claimed_twice():
+        port = up.claim_port("127.0.0.1", 0)
+        with suppress(EmbeddedError):
+            return up.claim_port("127.0.0.1", port) == port
+
+    # Somebody else may take a free port meanwhile, though not every time.
+    assert any(claimed_twice() for _ in range(5))
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
         with pytest.raises(EmbeddedError, match=rf"Port {port} on 127.0.0.1 can't be used .*--port N"):
             up.claim_port("127.0.0.1", port)
     with pytest.raises(EmbeddedError, match="can't be used"):

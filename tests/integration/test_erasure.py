@@ -10,13 +10,14 @@ from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select, update
+from sqlalchemy import select, true, update
 
 from moderation import jobs, relay, worker
 from moderation.domain.content import Context, Lane, Submission, TextPart
 from moderation.domain.policy import Policy
 from moderation.features.hashes import text_digest
 from moderation.governance import erasure
+from moderation.governance.erasing import ending
 from moderation.pipeline import intake
 from moderation.settings import Settings
 from moderation.storage.blobs import FolderBlobs
@@ -230,9 +231,10 @@ def test_a_sweep_that_was_interrupted_is_taken_up_again(
     item = decided("allow")
     later = datetime.now(UTC) + 31 * DAY
     with transaction(databases.content) as session:
-        row = session.get_one(Item, UUID(item["id"]))
-        erasure._hide(session, [row.id], erasure.EXPIRED, later, later)
+        assert ending.doom(session, true(), later, 10) == [UUID(item["id"])]
     vault.destroy_item_keys([UUID(item["id"])])
+    assert sweep(later) == 0, "somebody else may be at it"
+    later += ending.LEFT_BEHIND
     assert sweep(later) == 1
     assert is_destroyed(databases, vault, settings, item["id"])
 

@@ -731,7 +731,7 @@ def test_the_command_line_is_the_way_back_in(
         "DATABASE_URL": settings.database_url.replace("+psycopg", ""),
         "KEYSTORE_URL": settings.keystore_url.replace("+psycopg", ""),
         "REDIS_URL": settings.redis_url,
-        "KEK": base64.b64encode(settings.kek).decode(),
+        "KEK": base64.b64encode(settings.kek.keys[1]).decode(),
         "BLOB_DIR": str(settings.blob_dir),
         "CONSOLE_URL": "https://console.example",
     }.items():

@@ -36,8 +36,9 @@ def service(settings: Settings) -> Iterator[Service]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
-    while not server.started:
+    while thread.is_alive() and not server.started:
         time.sleep(0.01)
+    assert server.started
     port = server.servers[0].sockets[0].getsockname()[1]
     yield Service(Path(), f"http://localhost:{port}", "")
     server.should_exit = True

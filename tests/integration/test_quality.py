@@ -258,7 +258,7 @@ def test_a_golden_answer_can_be_contested_once_by_whoever_gave_it(
         golden.contest(session, floor.vault, moderator, opinion, "It quotes a song.", floor.now)
         with pytest.raises(Conflict):
             golden.contest(session, floor.vault, moderator, opinion, "Again", floor.now)
-        (contest,) = golden.contests(session, floor.vault)
+        (contest,) = golden.contests(session, floor.vault, lead, floor.now)
         assert (contest.item_id, contest.why) == (item, "It quotes a song.")
         assert (contest.right_verdict, contest.given_verdict) == ("remove", "allow")
         with pytest.raises(Conflict):
@@ -269,7 +269,7 @@ def test_a_golden_answer_can_be_contested_once_by_whoever_gave_it(
         with pytest.raises(NotFound):
             golden.settle(session, lead, opinion, floor.now, upheld=True)
         assert golden.listing(session)[0].retired_at == floor.now
-        assert not golden.contests(session, floor.vault)
+        assert not golden.contests(session, floor.vault, lead, floor.now)
         # Withdrawn, it counts for and against nobody; who contested it sees what became of that.
         mine = quality.own_results(session, moderator, floor.now - DAY)
         assert [(answer.contested, answer.right) for answer in mine.golden] == [("withdrawn", False)]
@@ -489,6 +489,6 @@ def test_nobody_is_named_in_what_leaves(floor: Floor) -> None:
             quality.overturns(session, floor.now - DAY),
             quality.checks(session, floor.now - DAY),
             golden.listing(session),
-            golden.contests(session, floor.vault),
+            golden.contests(session, floor.vault, floor.person(), floor.now),
         )
     assert str(person.person_id) not in repr(numbers)

@@ -26,7 +26,7 @@ from moderation.storage.database import Databases, transaction
 from moderation.storage.tables import Person, PersonSession
 from moderation.storage.vault import Vault
 from tests.people import new_person, new_session, new_sessions
-from tests.unit.test_architecture import DOOR, PUBLIC, scopes, walk
+from tests.unit.test_architecture import DOOR, PUBLIC, rights, scopes, walk
 
 NOTHING = "019ab000-0000-7000-8000-000000000000"
 REFUSED = {401, 403}
@@ -62,10 +62,12 @@ def caller(settings: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture
 def doors(caller: TestClient) -> list[Door]:
-    """Every route that is neither public on purpose nor a service's, which then has to be a person's."""
+    """Every route that is neither public on purpose nor a service's or partner's: it has to be a person's."""
     found = []
     for route in walk(caller.app.routes):  # type: ignore[attr-defined]
-        if not isinstance(route, APIRoute) or route.path in PUBLIC | DOOR or scopes(route.dependant):
+        if not isinstance(route, APIRoute) or route.path in PUBLIC | DOOR:
+            continue
+        if scopes(route.dependant) or rights(route.dependant):
             continue
         asked = list(checks(route.dependant))
         assert len({check.permission for check in asked}) == 1, f"{route.path} asks for no permission"

@@ -19,6 +19,7 @@ from api.app import create_app
 from moderation.domain import errors
 from moderation.domain.access import Permission
 from moderation.governance.accounts import Scope
+from moderation.governance.partners import Right
 from moderation.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -140,7 +141,9 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> list[Route]:
     nowhere = "postgresql+psycopg://"
     app = create_app(Settings(nowhere, nowhere, "redis://", bytes(32), tmp_path_factory.mktemp("blobs")))
     found = [route for route in walk(app.routes) if isinstance(route, Route)]
-    assert set(app.openapi()["paths"]) <= {route.path for route in found}, "some routes are kept elsewhere"
+    # As the document writes them: `{author:path}` is `{author}` there.
+    written = {re.sub(r":path\}", "}", route.path) for route in found}
+    assert set(app.openapi()["paths"]) <= written, "some routes are kept elsewhere"
     return found
 
 
@@ -151,16 +154,19 @@ def walk(routes: Any) -> Iterator[Any]:
         yield from walk(getattr(getattr(route, "original_router", route), "routes", ()))
 
 
-def asked(dependant: Any) -> list[Scope | Permission]:
-    """The scopes and permissions that a route asks for, through all its dependencies."""
-    found = [
-        getattr(dependant.call, name) for name in ("scope", "permission") if hasattr(dependant.call, name)
-    ]
+def asked(dependant: Any) -> list[Scope | Permission | Right]:
+    """What a route asks a service, a person or a partner for, through all its dependencies."""
+    names = ("scope", "permission", "right")
+    found = [getattr(dependant.call, name) for name in names if hasattr(dependant.call, name)]
     return found + [one for inner in dependant.dependencies for one in asked(inner)]
 
 
 def scopes(dependant: Any) -> set[Scope]:
     return {one for one in asked(dependant) if isinstance(one, Scope)}
+
+
+def rights(dependant: Any) -> set[Right]:
+    return {one for one in asked(dependant) if isinstance(one, Right)}
 
 
 def test_every_route_asks_for_a_scope_or_a_permission_or_is_public_on_purpose(routes: list[Route]) -> None:
@@ -181,6 +187,15 @@ def test_keys_are_for_services_and_permissions_for_people(routes: list[Route]) -
     for route in routes:
         if isinstance(route, APIRoute) and route.path.startswith("/console"):
             assert not scopes(route.dependant), f"{route.path} lets an API key in"
+            assert not rights(route.dependant), f"{route.path} lets a partner in"
+
+
+def test_partners_have_doors_of_their_own_and_no_other(routes: list[Route]) -> None:
+    for route in routes:
+        if isinstance(route, APIRoute):
+            own = route.path.startswith("/v1/partner/")
+            assert bool(rights(route.dependant)) == own, route.path
+    assert any(route.path.startswith("/v1/partner/") for route in routes)
 
 
 def test_what_changes_something_asks_for_more_than_reading(routes: list[Route]) -> None:

@@ -208,7 +208,7 @@ def test_bad_address_is_refused_at_registration_and_at_sending(url: str) -> None
         Client(insecure_dev=False, resolver=resolver([PUBLIC])) as client,
         pytest.raises(SendFailed) as failed,
     ):
-        client.post(url, b"{}", {}, timeout=0.5)
+        client.post(url, b"{}", {}, timeout=PATIENCE)
     assert failed.value.cause is Cause.ADDRESS
 
 
@@ -264,6 +264,8 @@ def test_insecure_dev_opens_loopback_and_http_only(url: str, answers: list[str],
 
 # --- against a receiver that speaks raw bytes ---
 
+PATIENCE = 60.0  # only a machine that stalls takes so long
+DRIPS = 1_200  # for a minute
 Serve = Callable[[socket.socket], None]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -276,7 +278,7 @@ def receiver(serve: Serve) -> Iterator[int]:
 
     def one(connection: socket.socket) -> None:
         with closing(connection):
-            connection.settimeout(10)
+            connection.settimeout(PATIENCE)
             try:
                 serve(connection)
             except OSError:  # cut off by the client, as many of these tests want
@@ -303,7 +305,7 @@ def receiver(serve: Serve) -> Iterator[int]:
             thread.join()
 
 
-def failure(url: str, resolve: Callable[[str, int], Sequence[str]], seconds: float = 5) -> Cause:
+def failure(url: str, resolve: Callable[[str, int], Sequence[str]], seconds: float = PATIENCE) -> Cause:
     with Client(insecure_dev=True, resolver=resolve) as client, pytest.raises(SendFailed) as failed:
         client.post(url, b"{}", {}, timeout=seconds)
     return failed.value.cause
@@ -414,14 +416,14 @@ def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -
 def drip_headers(connection: socket.socket) -> None:
     read_request(connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    for _ in range(60):
+    for _ in range(DRIPS):
         connection.sendall(b"a")
         time.sleep(0.05)
 
 
 def drip_informational(connection: socket.socket) -> None:
     read_request(connection)
-    for _ in range(60):
+    for _ in range(DRIPS):
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         time.sleep(0.05)
 
@@ -433,23 +435,32 @@ def hang(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("serve", [hang, drip_headers, drip_informational])
 def test_deadline_covers_the_whole_exchange(serve: Serve) -> None:
-    with receiver(serve) as port:
-        start = time.monotonic()
+    ended = threading.Event()
+
+    def watched(connection: socket.socket) -> None:
+        serve(connection)
+        # The others drip for a minute unless they are cut off, which is an error to them.
+        if serve is not hang:
+            ended.set()
+
+    with receiver(watched) as port:
         assert failure(f"http://127.0.0.1:{port}/", resolver([]), seconds=0.6) is Cause.TIMEOUT
-        assert 0.5 < time.monotonic() - start < 1.5
+    assert not ended.is_set()
 
 
 def test_deadline_covers_the_look_up() -> None:
-    released = threading.Event()
+    released, looked_up = threading.Event(), threading.Event()
 
     def slow(host: str, port: int) -> Sequence[str]:
-        released.wait(10)
+        released.wait(PATIENCE)
+        looked_up.set()
         return [PUBLIC]
 
-    start = time.monotonic()
-    assert failure("https://hooks.example.com/", slow, seconds=0.3) is Cause.TIMEOUT
-    assert time.monotonic() - start < 1
-    released.set()
+    try:
+        assert failure("https://hooks.example.com/", slow, seconds=0.3) is Cause.TIMEOUT
+        assert not looked_up.is_set()
+    finally:
+        released.set()
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.05])
@@ -466,10 +477,9 @@ def test_body_is_cut_off_and_the_status_stands(pause: float) -> None:
             time.sleep(pause)
 
     with receiver(serve) as port, Client(insecure_dev=True) as client:
-        start = time.monotonic()
-        assert client.post(f"http://127.0.0.1:{port}/", b"{}", {}).status == 200
-        assert time.monotonic() - start < 2
-    assert sent < 20_000_000  # what the kernel's buffers hold
+        assert client.post(f"http://127.0.0.1:{port}/", b"{}", {}, timeout=4 * PATIENCE).status == 200
+    # What the kernel's buffers hold; and drips of a minute at most, of the four that there was time for.
+    assert sent < (DRIPS if pause else 20_000_000)
 
 
 @pytest.mark.parametrize(
@@ -578,6 +588,4 @@ def test_tls_is_verified_by_the_name_of_the_url(certificate: Path) -> None:
 
 def test_deadline_covers_the_handshake() -> None:
     with receiver(hang) as port:
-        start = time.monotonic()
         assert failure(f"https://127.0.0.1:{port}/", resolver([]), seconds=0.4) is Cause.TIMEOUT
-        assert time.monotonic() - start < 1

@@ -68,7 +68,7 @@ def test_nothing_ends_before_it_is_asked_for_or_before_its_floor(
         (Route.REMOVE, Category.SPAM, "appealable"),
         (Route.REMOVE, None, "appealable"),
         (Route.REMOVE, Category.SEXUAL_MINORS, "grave"),
-        (Route.LIMIT, Category.UNDERAGE, "grave"),
+        (Route.LIMIT, Category.UNDERAGE, "appealable"),
     ],
 )
 def test_the_verdict_chooses_the_class(

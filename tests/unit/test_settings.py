@@ -21,7 +21,7 @@ def test_complete_environment():
     settings = from_environment(COMPLETE | {"MODERATION_WORKERS": "3", "MODERATION_BATCH_ITEMS": "16"})
     assert settings.database_url == "postgresql+psycopg://app@db.example/moderation?sslmode=verify-full"
     assert settings.keystore_url == "postgresql+psycopg://app@/keystore?host=%2Frun%2Fpostgresql"
-    assert (settings.kek, settings.blob_dir) == (bytes(range(32)), Path("/data/blobs"))
+    assert (settings.kek.keys, settings.blob_dir) == ({1: bytes(range(32))}, Path("/data/blobs"))
     assert (settings.workers, settings.work.batch_items, settings.insecure_dev) == (3, 16, False)
 
 
@@ -110,7 +110,9 @@ def test_kek_from_a_file(tmp_path):
     with pytest.raises(SettingsError, match="can't be read"):
         from_environment(environment | {"MODERATION_KEK_FILE": str(file)})
     file.write_text(KEK + "\n")
-    assert from_environment(environment | {"MODERATION_KEK_FILE": str(file)}).kek == bytes(range(32))
+    assert from_environment(environment | {"MODERATION_KEK_FILE": str(file)}).kek.keys == {
+        1: bytes(range(32))
+    }
 
 
 def test_repr_shows_no_secret():
@@ -118,3 +120,21 @@ def test_repr_shows_no_secret():
     assert "hunter2" not in shown
     assert "db.example" not in shown
     assert repr(bytes(range(32))) not in shown
+
+
+def test_the_owner_is_the_application_unless_told():
+    plain = from_environment(COMPLETE)
+    assert (plain.owner_url, plain.owner_keystore_url) == ("", "")
+    url = "postgresql://owner@db.example/moderation?sslmode=require"
+    owned = from_environment(COMPLETE | {"MODERATION_OWNER_DATABASE_URL": url})
+    assert owned.owner_url == url.replace("postgresql://", "postgresql+psycopg://")
+    with pytest.raises(SettingsError, match="MODERATION_OWNER_DATABASE_URL would carry"):
+        from_environment(COMPLETE | {"MODERATION_OWNER_DATABASE_URL": url.replace("require", "disable")})
+
+
+def test_several_keys_and_how_long_they_last():
+    several = from_environment(COMPLETE | {"MODERATION_KEK": f"1 {KEK},2 {KEK}", "MODERATION_KEK_DAYS": "30"})
+    assert (several.kek.newest, several.kek_days, several.kek_grace_hours) == (2, 30, 24)
+    assert from_environment(COMPLETE | {"MODERATION_KEK_GRACE_HOURS": "0"}).kek_grace_hours == 0
+    with pytest.raises(SettingsError, match="KEK_DAYS is -1"):
+        from_environment(COMPLETE | {"MODERATION_KEK_DAYS": "-1"})

@@ -23,10 +23,10 @@ from moderation.domain.access import Permission
 from moderation.domain.cases import CaseKind, CaseReason
 from moderation.domain.content import ItemState
 from moderation.domain.decisions import blind_draft
-from moderation.domain.errors import Conflict, InvalidInput, NotFound
+from moderation.domain.errors import Conflict, Gone, InvalidInput, NotFound
 from moderation.domain.routing import Route
 from moderation.domain.signals import Category
-from moderation.governance import audit, sessions
+from moderation.governance import audit, erasure, sessions
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review import cases, decisions, golden, history, measures, search, wellness
 from moderation.review.history import ItemHistory
@@ -137,6 +137,8 @@ def show_content(request: Request, held: Held, principal: ContentReader, item_id
     now = datetime.now(UTC)
     with transaction(held.databases.content) as session:
         _refuse_blind(session, principal, item_id)
+        if erasure.hidden(session, _item(session, item_id), now):
+            raise Gone("The content of this item has ended. What the law keeps of it, the legal role reads.")
         _reveal_grave(session, held, principal, _item(session, item_id), now)
         audit.record(session, [audit.Event(principal.actor, "item.viewed", "item", str(item_id))], now)
     with transaction(held.databases.content) as session:
@@ -156,6 +158,8 @@ def _page(
     with transaction(held.databases.content) as session:
         _refuse_blind(session, principal, item_id)
         item = history.of_item(session, held.vault, item_id, now)
+        event = audit.Event(principal.actor, "item.history_viewed", "item", str(item_id))
+        audit.record(session, [event], now)
     return render(
         request,
         "items/show.html",
@@ -200,11 +204,13 @@ def _reversible(item: ItemHistory, now: datetime) -> Decision | None:
 
 
 @router.get("/{item_id}/reverse")
-def confirm_reversal(request: Request, held: Held, _: Reverser, item_id: UUID) -> HTMLResponse:
+def confirm_reversal(request: Request, held: Held, principal: Reverser, item_id: UUID) -> HTMLResponse:
     """What a reversal would do, before anything is done."""
     now = datetime.now(UTC)
     with transaction(held.databases.content) as session:
         item = history.of_item(session, held.vault, item_id, now)
+        event = audit.Event(principal.actor, "item.history_viewed", "item", str(item_id))
+        audit.record(session, [event], now)
         row = _reversible(item, now)
         if row is None:
             raise Conflict("There is nothing to reverse: no decision in force restricts this item.")

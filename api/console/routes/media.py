@@ -20,10 +20,11 @@ from api.services import Services
 from moderation.domain.access import Permission
 from moderation.domain.errors import Forbidden, Gone, NotFound
 from moderation.features.decode import RGB, Decoder, Picture
+from moderation.governance import audit, erasure
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review import wellness
 from moderation.storage.database import transaction
-from moderation.storage.tables import Part
+from moderation.storage.tables import Item, Part
 from moderation.storage.vault import VaultError
 
 router = APIRouter(prefix="/console", include_in_schema=False)
@@ -63,16 +64,24 @@ def media(
     request: Request, held: Held, me: Reader, case_id: UUID, position: Position, view: View = "blurred"
 ) -> Response:
     """A picture of a case: so that it can't be made out, or after a reveal, which is on the record, as it is."""
+    now = datetime.now(UTC)
     with transaction(held.databases.content) as session:
         case = wellness.visible(session, me, case_id)
-        if view != "blurred" and not wellness.is_revealed(session, me, case_id, datetime.now(UTC)):
+        if view != "blurred" and not wellness.is_revealed(session, me, case_id, now):
             raise Forbidden("Reveal the case first; then its pictures are shown as they are.")
         part = session.scalar(
             select(Part).where(Part.item_id == case.item_id, Part.position == position, Part.kind != "text")
         )
         if part is None:
             raise NotFound("This case has no such picture.")
+        item = session.get(Item, case.item_id)
+        if item is None or erasure.hidden(session, item, now):
+            raise Gone("This picture has ended.")
         blob = part.blob or ""
+        if view != "blurred":
+            # Committed here, before the picture is opened.
+            details = {"item": str(case.item_id), "position": position}
+            audit.record(session, [audit.Event(me.actor, "media.viewed", "case", str(case_id), details)], now)
     picture = request.app.state.renditions.picture(_opened(held, case.item_id, position, blob))
     return Response(
         rendition(sheet(picture), view),

@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
-from api.console.routes import appeals, audit, authors, banks, dashboard, items, policy, quality
+from api.console.routes import (
+    appeals,
+    audit,
+    authors,
+    banks,
+    dashboard,
+    disclosures,
+    drafts,
+    erasures,
+    evidence,
+    governance,
+    holds,
+    incidents,
+    items,
+    minors,
+    partners,
+    policy,
+    preservations,
+    quality,
+    requests,
+    retention,
+    signed_reports,
+    statements,
+    transparency,
+)
 
 ROUTERS = (
     dashboard.router,
@@ -11,6 +35,21 @@ ROUTERS = (
     appeals.router,
     banks.router,
     policy.router,
+    drafts.router,
     audit.router,
     quality.router,
+    governance.router,
+    signed_reports.router,
+    holds.router,
+    preservations.router,
+    disclosures.router,
+    incidents.router,
+    requests.router,
+    minors.router,
+    partners.router,
+    statements.router,
+    transparency.router,
+    retention.router,
+    erasures.router,
+    evidence.router,
 )

@@ -35,10 +35,10 @@ ROLES: Mapping[str, str] = {
     Role.MODERATOR: "decides cases and appeals",
     Role.LEAD: "also adjudicates, bans, reverses, manages banks and quality, publishes policies",
     Role.TRAINER: "exports labels, sees quality; no content in the console",
-    Role.PRIVACY_OFFICER: "finds items and authors, reads the audit log",
-    Role.LEGAL: "finds items and authors, reads the audit log",
-    Role.AUDITOR: "reads quality, banks and the audit log; no content",
-    Role.ADMIN: "manages people and keys, publishes policies; no content",
+    Role.PRIVACY_OFFICER: "erases, answers requests and incidents, approves holds, signs reports",
+    Role.LEGAL: "asks for holds and disclosures, reads kept evidence, manages partners",
+    Role.AUDITOR: "reads quality, banks, duties and the audit log, signs reports; no content",
+    Role.ADMIN: "manages people, keys and incidents, publishes policies; no content",
 }
 SAID = {
     "roles": "The roles are changed; their sessions have ended.",

@@ -50,7 +50,7 @@ def show(request: Request, held: Held, principal: Reader, said: str = "") -> HTM
         overturns = quality.overturns(session, since)
         checks = quality.checks(session, since)
         items = golden.listing(session) if leads else []
-        contests = golden.contests(session, held.vault) if leads else []
+        contests = golden.contests(session, held.vault, principal, now) if leads else []
     return render(
         request,
         "quality/index.html",

@@ -63,7 +63,7 @@ def save_filter(
 def remove_filter(held: Held, me: Reader, filter_id: UUID) -> Response:
     """Forget one of one's own filters."""
     with transaction(held.databases.content) as session:
-        filters.remove(session, me, filter_id)
+        filters.remove(session, me, filter_id, datetime.now(UTC))
     return see("/console/queue")
 
 

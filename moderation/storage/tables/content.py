@@ -67,6 +67,12 @@ class Item(Base):
         Index("ix_items_leased", "lease_until", postgresql_where=text("state = 'leased'")),
         Index("ix_items_external", "client", "external_digest"),
         Index("ix_items_expires_at", "expires_at", postgresql_where=text("destroyed_at IS NULL")),
+        Index(
+            "ix_items_doomed_at",
+            "doomed_at",
+            postgresql_where=text("doomed_at IS NOT NULL AND destroyed_at IS NULL"),
+        ),
+        Index("ix_items_destroyed_at", "destroyed_at", postgresql_where=text("destroyed_at IS NOT NULL")),
         Index("ix_items_author_id", "author_id"),
         Index("ix_items_listing", "client", "state", "id"),
         CheckConstraint("state IN ('received','leased','done','dead','deleted')", name="state"),
@@ -109,6 +115,7 @@ class Part(Base):
     __tablename__ = "parts"
     __table_args__ = (
         CheckConstraint("kind IN ('text','image')", name="kind"),
+        Index("ix_parts_blob", "blob", postgresql_where=text("blob IS NOT NULL")),
         {"postgresql_partition_by": "RANGE (item_id)"},
     )
 

@@ -74,6 +74,7 @@ class StatementDelivery(Base):
     __tablename__ = "statement_deliveries"
     __table_args__ = (
         Index("ix_statement_deliveries_due", "not_before", postgresql_where=text("state = 'pending'")),
+        Index("ix_statement_deliveries_unsent", "state", postgresql_where=text("state <> 'sent'")),
         Index("ix_statement_deliveries_author_id", "author_id"),
         CheckConstraint("state IN ('pending','sent','refused')", name="state"),
     )
@@ -145,6 +146,7 @@ class Hold(Base):
         CheckConstraint("(scope = 'item') = (item_id IS NOT NULL)", name="item"),
         CheckConstraint("state IN ('requested','active','refused','released')", name="state"),
         CheckConstraint("approved_by IS NULL OR approved_by <> requested_by", name="four_eyes"),
+        CheckConstraint("state <> 'active' OR approved_by IS NOT NULL", name="approved"),
     )
 
     id: Mapped[UUID] = _subject(Uuid, primary_key=True)
@@ -212,6 +214,7 @@ class Disclosure(Base):
         Index("ix_disclosures_author_id", "author_id"),
         CheckConstraint("state IN ('requested','approved','refused','exported')", name="state"),
         CheckConstraint("approved_by IS NULL OR approved_by <> requested_by", name="four_eyes"),
+        CheckConstraint("state NOT IN ('approved','exported') OR approved_by IS NOT NULL", name="approved"),
         CheckConstraint("(state = 'exported') = (sha256 IS NOT NULL)", name="manifest"),
     )
 

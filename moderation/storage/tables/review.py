@@ -57,6 +57,8 @@ class Decision(Base):
         Index("ix_decisions_undo_id", "undo_id", postgresql_where=text("undo_id IS NOT NULL")),
         # What matched a bank, of which there is little: how banks do is asked without reading the rest.
         Index("ix_decisions_matched", "id", postgresql_where=text("matches <> '[]'")),
+        # What restricts: of these statements of reasons are made, sent and counted.
+        Index("ix_decisions_restrictive", "id", postgresql_where=text("route IN ('limit', 'remove')")),
     )
 
     id: Mapped[UUID] = _decision(Uuid, primary_key=True)
@@ -350,6 +352,11 @@ class Bundle(Base):
     key: Mapped[bytes | None] = _bundle(Ciphertext)  # under the service's own key, until the bundle ends
     expires_at: Mapped[datetime] = _bundle(Moment)
     ended_at: Mapped[datetime | None] = _bundle(Moment)
+    # Where its files were written, so that they can be written again; and since when copies hold erased rows.
+    path: Mapped[str | None] = _bundle(Text)
+    key_path: Mapped[str | None] = _bundle(Text)
+    erased: Mapped[int] = _bundle(Integer, server_default=text("0"))
+    tainted_at: Mapped[datetime | None] = _bundle(Moment)
 
 
 class BundleItem(Base):

@@ -76,7 +76,13 @@ class AuditEvent(Base):
     __tablename__ = "audit_events"
     __table_args__ = (
         Index("ix_audit_events_subject_id", "subject_id"),
-        Index("uq_audit_events_leaf_index", "leaf_index", unique=True),
+        # Partial: an event that is written has no number, and should not pay for this index too.
+        Index(
+            "uq_audit_events_leaf_index",
+            "leaf_index",
+            unique=True,
+            postgresql_where=text("leaf_index IS NOT NULL"),
+        ),
         Index("ix_audit_events_waiting", "id", postgresql_where=text("leaf_index IS NULL")),
     )
 

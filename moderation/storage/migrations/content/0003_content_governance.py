@@ -196,6 +196,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "approved_by IS NULL OR approved_by <> requested_by", name=op.f("ck_holds_four_eyes")
         ),
+        sa.CheckConstraint("state <> 'active' OR approved_by IS NOT NULL", name=op.f("ck_holds_approved")),
         sa.ForeignKeyConstraint(["approved_by"], ["people.id"], name=op.f("fk_holds_approved_by")),
         sa.ForeignKeyConstraint(["released_by"], ["people.id"], name=op.f("fk_holds_released_by")),
         sa.ForeignKeyConstraint(["requested_by"], ["people.id"], name=op.f("fk_holds_requested_by")),
@@ -341,6 +342,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'pending'"),
     )
+    op.create_index(
+        "ix_statement_deliveries_unsent",
+        "statement_deliveries",
+        ["state"],
+        unique=False,
+        postgresql_where=sa.text("state <> 'sent'"),
+    )
     op.create_table(
         "disclosures",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -367,6 +375,10 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "approved_by IS NULL OR approved_by <> requested_by", name=op.f("ck_disclosures_four_eyes")
         ),
+        sa.CheckConstraint(
+            "state NOT IN ('approved','exported') OR approved_by IS NOT NULL",
+            name=op.f("ck_disclosures_approved"),
+        ),
         sa.ForeignKeyConstraint(["approved_by"], ["people.id"], name=op.f("fk_disclosures_approved_by")),
         sa.ForeignKeyConstraint(["exported_by"], ["people.id"], name=op.f("fk_disclosures_exported_by")),
         sa.ForeignKeyConstraint(
@@ -386,7 +398,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("leaf_index IS NULL"),
     )
-    op.create_index("uq_audit_events_leaf_index", "audit_events", ["leaf_index"], unique=True)
+    op.create_index(
+        "uq_audit_events_leaf_index",
+        "audit_events",
+        ["leaf_index"],
+        unique=True,
+        postgresql_where=sa.text("leaf_index IS NOT NULL"),
+    )
     op.add_column(
         "authors", sa.Column("holds", sa.SmallInteger(), server_default=sa.text("0"), nullable=False)
     )
@@ -400,22 +418,57 @@ def upgrade() -> None:
     op.add_column("decisions", sa.Column("content_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("decisions", sa.Column("language", sa.Text(), nullable=True))
     op.add_column("decisions", sa.Column("source", sa.Text(), nullable=True))
+    op.create_index(
+        "ix_decisions_restrictive",
+        "decisions",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("route IN ('limit', 'remove')"),
+    )
     op.add_column("items", sa.Column("holds", sa.SmallInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("items", sa.Column("doomed_at", sa.DateTime(timezone=True), nullable=True))
+    op.create_index(
+        "ix_items_doomed_at",
+        "items",
+        ["doomed_at"],
+        unique=False,
+        postgresql_where=sa.text("doomed_at IS NOT NULL AND destroyed_at IS NULL"),
+    )
+    op.create_index(
+        "ix_items_destroyed_at",
+        "items",
+        ["destroyed_at"],
+        unique=False,
+        postgresql_where=sa.text("destroyed_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_parts_blob", "parts", ["blob"], unique=False, postgresql_where=sa.text("blob IS NOT NULL")
+    )
+    op.add_column("bundles", sa.Column("path", sa.Text(), nullable=True))
+    op.add_column("bundles", sa.Column("key_path", sa.Text(), nullable=True))
+    op.add_column("bundles", sa.Column("erased", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.add_column("bundles", sa.Column("tainted_at", sa.DateTime(timezone=True), nullable=True))
     op.alter_column("outbox", "item_id", existing_type=sa.UUID(), nullable=True)
     op.add_column("policies", sa.Column("effective_at", sa.DateTime(timezone=True), nullable=True))
 
-    # Numbering an event is the one change it takes, once; details may go, never what they were committed to.
+    # An event is numbered once; one from before commitments gets its own then. After that only details may go,
+    # with their salt, never what they were committed to.
     op.execute(
         """
         CREATE FUNCTION refuse_rewrite() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             IF (OLD.id, OLD.at, OLD.actor, OLD.action, OLD.subject, OLD.subject_id)
                 IS NOT DISTINCT FROM (NEW.id, NEW.at, NEW.actor, NEW.action, NEW.subject, NEW.subject_id)
-                AND (OLD.leaf_index IS NULL OR OLD.leaf_index = NEW.leaf_index)
+                AND NEW.leaf_index >= 0
+                AND NEW.commitment IS NOT NULL
                 AND (OLD.commitment IS NULL OR OLD.commitment = NEW.commitment)
-                AND ((NEW.details, NEW.salt) IS NOT DISTINCT FROM (OLD.details, OLD.salt)
-                    OR (NEW.details = '{}' AND NEW.salt IS NULL AND NEW.commitment IS NOT NULL))
+                AND (
+                    (OLD.leaf_index IS NULL
+                        AND NEW.details::text = OLD.details::text
+                        AND NEW.salt IS NOT NULL
+                        AND (OLD.commitment IS NULL OR OLD.salt = NEW.salt))
+                    OR (OLD.leaf_index = NEW.leaf_index AND NEW.details = '{}' AND NEW.salt IS NULL)
+                )
             THEN RETURN NEW;
             END IF;
             RAISE EXCEPTION 'rows of % are never changed', TG_TABLE_NAME USING ERRCODE = 'raise_exception';
@@ -438,3 +491,90 @@ def upgrade() -> None:
             f"CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON {table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
         )
+    _partition_functions()
+
+
+def _partition_functions() -> None:
+    """Partitions are the owner's to make and drop; the application does both through these two, and no other way."""
+    schema = op.get_bind().scalar(sa.text("SELECT current_schema()"))
+    fixed = f"SECURITY DEFINER SET search_path = {schema}, pg_temp SET lock_timeout = '5s'"
+    key = (
+        """CASE parent WHEN 'items' THEN 'id' WHEN 'parts' THEN 'item_id' WHEN 'signals' THEN 'item_id' END"""
+    )
+    refuse = """
+            IF key IS NULL OR month IS NULL OR month <> date_trunc('month', month)::date
+                OR month NOT BETWEEN date '2020-01-01' AND date '2100-01-01' THEN
+                RAISE EXCEPTION 'no such partition' USING ERRCODE = 'invalid_parameter_value';
+            END IF;
+    """
+    op.execute(
+        """
+        CREATE FUNCTION partition_bound(month date) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+            SELECT (lpad(to_hex((extract(epoch FROM month) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+        $$
+        """
+    )
+    op.execute(
+        f"""
+        CREATE FUNCTION ensure_partition(parent text, month date) RETURNS text LANGUAGE plpgsql {fixed} AS $$
+        DECLARE
+            key text := {key};
+            name text := parent || '_p' || to_char(month, 'YYYYMM');
+            fallback text := parent || '_default';
+            low uuid := partition_bound(month);
+            high uuid := partition_bound((month + interval '1 month')::date);
+        BEGIN
+            {refuse}
+            IF to_regclass(quote_ident(name)) IS NOT NULL THEN RETURN NULL; END IF;
+            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', fallback);
+            EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name, parent);
+            -- What the default partition caught of this month comes along: it could not be attached otherwise.
+            EXECUTE format(
+                'WITH caught AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *) INSERT INTO %I SELECT * FROM caught',
+                fallback, key, low, key, high, name);
+            EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, name, low, high);
+            RETURN name;
+        END $$
+        """
+    )
+    op.execute(
+        f"""
+        CREATE FUNCTION drop_partition(parent text, month date) RETURNS boolean LANGUAGE plpgsql {fixed} AS $$
+        DECLARE
+            key text := {key};
+            name text := parent || '_p' || to_char(month, 'YYYYMM');
+            siblings text;
+            filled boolean;
+        BEGIN
+            {refuse}
+            IF to_regclass(quote_ident(name)) IS NULL OR month + interval '1 month' > now() THEN RETURN false; END IF;
+            -- Nobody writes to it from here on; whoever reads the other months is not kept waiting by the look.
+            EXECUTE format('LOCK TABLE %I IN SHARE MODE', name);
+            IF parent = 'items' THEN
+                -- What ended a month ago, and of accounts that nothing restricts any more.
+                EXECUTE format($q$SELECT EXISTS (SELECT FROM %I i WHERE i.destroyed_at IS NULL
+                    OR i.destroyed_at > now() - interval '30 days' OR i.holds > 0
+                    OR EXISTS (SELECT FROM account_actions a WHERE a.author_id = i.author_id AND a.kind <> 'warn'
+                        AND (a.reversed_at IS NULL OR a.reversed_at > now())
+                        AND (a.until IS NULL OR a.until > now())))$q$, name) INTO filled;
+            ELSE
+                -- What is left of items that were destroyed.
+                siblings := 'items_p' || to_char(month, 'YYYYMM');
+                IF to_regclass(quote_ident(siblings)) IS NULL THEN
+                    EXECUTE format('SELECT EXISTS (SELECT FROM %I)', name) INTO filled;
+                ELSE
+                    -- Two questions: of one, the planner would think that hardly anything was destroyed.
+                    EXECUTE format($q$SELECT EXISTS (SELECT FROM %2$I WHERE destroyed_at IS NULL) OR EXISTS (
+                        SELECT FROM %1$I p WHERE NOT EXISTS (SELECT FROM %2$I i WHERE i.id = p.item_id))$q$,
+                        name, siblings) INTO filled;
+                END IF;
+            END IF;
+            IF filled THEN RETURN false; END IF;
+            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent);
+            EXECUTE format('DROP TABLE %I', name);
+            RETURN true;
+        END $$
+        """
+    )
+    for function in ("ensure_partition(text, date)", "drop_partition(text, date)"):
+        op.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")

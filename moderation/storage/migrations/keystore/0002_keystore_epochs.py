@@ -24,6 +24,15 @@ depends_on = None
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.create_table(
+        "kek_epochs",
+        sa.Column("epoch", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("grace_hours", sa.Float(), nullable=True),
+        sa.Column("rewrapped_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("epoch", name=op.f("pk_kek_epochs")),
+    )
+    op.create_table(
         "package_keys",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
@@ -37,6 +46,7 @@ def upgrade() -> None:
         sa.Column("author_id", sa.Uuid(), nullable=False),
         sa.Column("package_id", sa.Uuid(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("held_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["package_id"], ["package_keys.id"], name=op.f("fk_held_keys_package_id"), ondelete="CASCADE"
         ),
@@ -51,3 +61,30 @@ def upgrade() -> None:
     op.add_column(
         "service_keys", sa.Column("epoch", sa.Integer(), server_default=sa.text("1"), nullable=False)
     )
+    op.create_table(
+        "erased",
+        sa.Column("erasure_id", sa.Uuid(), nullable=False),
+        sa.Column("author_id", sa.Uuid(), nullable=False),
+        sa.Column("item_id", sa.Uuid(), nullable=True),
+        sa.Column("client", sa.Text(), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("erasure_id", name=op.f("pk_erased")),
+    )
+    op.create_index(op.f("ix_erased_author_id"), "erased", ["author_id"], unique=False)
+    # A process that knows only a key whose epoch has ended must fail, not write what nobody could open again.
+    op.execute("""
+        CREATE FUNCTION refuse_ended_epoch() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF EXISTS (SELECT FROM kek_epochs WHERE epoch = NEW.epoch AND retired_at IS NOT NULL) THEN
+                RAISE EXCEPTION 'key-encryption epoch % was retired: give this process the newer key', NEW.epoch
+                    USING ERRCODE = 'restrict_violation';
+            END IF;
+            RETURN NEW;
+        END $$
+    """)
+    for table in ("service_keys", "author_keys", "package_keys"):
+        op.execute(
+            f"CREATE TRIGGER ended_epoch BEFORE INSERT OR UPDATE OF epoch ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION refuse_ended_epoch()"
+        )
