@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -261,6 +261,7 @@ def gauge(name: str) -> float:
 
 class TestUpkeep:
     def test_the_relay_numbers_signs_and_exports(self, log: Log, settings: Settings, folder: Path) -> None:
+        log.now -= timedelta(minutes=1)
         log.write(3)
         with upkeep.opened(replace(settings, checkpoint_dir=folder)) as held:
             upkeep._gauges(held)
