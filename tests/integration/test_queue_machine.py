@@ -47,7 +47,7 @@ from tests.conftest import NOW
 CLIENT = "machine"
 LEASE = 30.0
 WORK = Work(batch_items=3, lease_seconds=LEASE, retry_seconds=1.0, max_attempts=3, queue_depth=4)
-TABLES = ("cases", "outbox", "decisions", "signals", "parts", "items", "idempotency_keys")
+TABLES = ("cases", "outbox", "decisions", "signals", "parts", "items", "idempotency_keys", "tombstones")
 Message = tuple[UUID, tuple[UUID, ...]]
 
 
