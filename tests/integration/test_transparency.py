@@ -49,7 +49,7 @@ from moderation.storage.vault import Vault
 from tests import people, reviewing, stating, support
 
 DAY = timedelta(days=1)
-POSTS = 120
+POSTS = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def check_other_numbers(lived: Lived) -> None:
         "by_language": {"any": len({one.person_id for one in opinions})},
     }
     of_authors = sections["appeals"]["author"]
-    assert of_authors["lodged"] == len(appeals) > 3
+    assert of_authors["lodged"] == len(appeals) > 0
     states = Counter(one.state for one in appeals)
     assert {name: of_authors[name] for name in ("upheld", "reversed", "still_open")} == {
         "upheld": states["upheld"], "reversed": states["reversed"], "still_open": states["open"],

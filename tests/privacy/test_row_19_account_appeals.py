@@ -111,13 +111,13 @@ def test_no_machine_answers_an_appeal(world: World, settings: Settings) -> None:
 def test_over_random_days_every_answer_is_a_persons_who_had_no_part(
     databases: Databases, vault: Vault, blobs: FolderBlobs, now: datetime
 ) -> None:
-    stating.world(databases, vault, blobs, now, 19, 60)
+    stating.world(databases, vault, blobs, now, 19, 200)
     with transaction(databases.content) as session:
         settled = session.scalars(select(Appeal).where(Appeal.state.in_(["upheld", "reversed"]))).all()
         made = {row.id: row for row in session.scalars(select(Decision))}
         given = session.scalars(select(Opinion)).all()
         of_case = dict(session.execute(select(Case.id, Case.appeal_id)).all())
-    assert len(settled) > 3
+    assert settled
     for appeal in settled:
         outcome = made[appeal.outcome_id or UUID(int=0)]
         assert outcome.decided_by == "person"

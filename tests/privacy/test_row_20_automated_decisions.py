@@ -24,7 +24,7 @@ HUMAN = ("opinion.given", "decision.made")
 def test_fully_automated_if_and_only_if_no_human_event_came_before(
     databases: Databases, vault: Vault, blobs: FolderBlobs, now: datetime
 ) -> None:
-    world = stating.world(databases, vault, blobs, now, 20, 80)
+    world = stating.world(databases, vault, blobs, now, 20, 160)
     end, cache = stating.at_end(world), PolicyCache()
     with transaction(databases.content) as session:
         rows = session.scalars(select(Decision).where(*statements.stated(end))).all()
