@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--out", type=Path, help="artifact folder for export (default: RUN/artifact)")
     result.add_argument("--name", default="text-minilm", help="the artifact's name")
     result.add_argument("--version", default="1", help="the artifact's version")
+    result.add_argument("--unseen", default="", help="sources never trained on, with commas: to measure transfer")
+    result.add_argument("--start", type=Path, help="run whose model to begin with instead of the base model")
     result.add_argument("--seed", type=int, default=20260)
     result.add_argument("--threads", type=int, default=2)
     result.add_argument("--epochs", type=int, default=1)

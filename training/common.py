@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 STAGES = ("dataset", "train", "calibrate", "evaluate", "export")
 
 # Arguments that say where something lies on somebody's machine, or what is to be done, and so change no result.
-PLACES = ("data", "run", "out", "stage", "bundle", "key")
+PLACES = ("data", "run", "out", "stage", "bundle", "key", "start")
 
 Matrix = NDArray[np.float64]
 

@@ -49,6 +49,9 @@ class Permission(StrEnum):
     KEY_MANAGE = "key:manage"  # API keys of content services
     AUDIT_READ = "audit:read"
     LABEL_EXPORT = "label:export"
+    MODEL_READ = "model:read"
+    MODEL_PROPOSE = "model:propose"
+    MODEL_PROMOTE = "model:promote"  # what somebody else proposed
     GOVERNANCE_READ = "governance:read"  # the overview of duties, retention and signed reports: numbers
     TRANSPARENCY_READ = "transparency:read"
     REPORT_SIGN = "report:sign"
@@ -91,6 +94,8 @@ _LEAD = _MODERATOR | {
     _P.QUALITY_MANAGE,
     _P.BANK_MANAGE,
     _P.POLICY_PUBLISH,
+    _P.MODEL_READ,
+    _P.MODEL_PROMOTE,
     _P.PEOPLE_READ,
     _P.GOVERNANCE_READ,
     _P.TRANSPARENCY_READ,
@@ -101,7 +106,9 @@ _LEAD = _MODERATOR | {
 GRANTS: Mapping[Role, frozenset[Permission]] = {
     Role.MODERATOR: frozenset(_MODERATOR),
     Role.LEAD: frozenset(_LEAD),
-    Role.TRAINER: frozenset(_EVERYBODY | {_P.QUALITY_READ, _P.LABEL_EXPORT}),
+    Role.TRAINER: frozenset(
+        _EVERYBODY | {_P.QUALITY_READ, _P.LABEL_EXPORT, _P.MODEL_READ, _P.MODEL_PROPOSE}
+    ),
     # Answers for what is kept of people and how it ends.
     Role.PRIVACY_OFFICER: frozenset(
         _OFFICER
@@ -141,6 +148,7 @@ GRANTS: Mapping[Role, frozenset[Permission]] = {
         | {
             _P.QUALITY_READ,
             _P.BANK_READ,
+            _P.MODEL_READ,
             _P.REPORT_SIGN,
             _P.HOLD_READ,
             _P.SUBJECT_READ,
@@ -158,6 +166,9 @@ GRANTS: Mapping[Role, frozenset[Permission]] = {
             _P.AUDIT_READ,
             _P.POLICY_PUBLISH,
             _P.BANK_READ,
+            _P.MODEL_READ,
+            _P.MODEL_PROPOSE,
+            _P.MODEL_PROMOTE,
             _P.GOVERNANCE_READ,
             _P.TRANSPARENCY_READ,
             _P.INCIDENT_READ,

@@ -30,6 +30,8 @@ class Scope(StrEnum):
     REPORTS_WRITE = "reports:write"
     APPEALS_WRITE = "appeals:write"  # and to say that somebody was informed
     SUBJECTS_WRITE = "subjects:write"  # rights of data subjects, account cancellation, notices of minors
+    BANKS_WRITE = "banks:write"  # and to read them
+    MODERATIONS_SCORE = "moderations:score"  # scores for a text that is not kept
     WEBHOOKS = "webhooks:manage"
 
 
