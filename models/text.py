@@ -1,7 +1,8 @@
 """Text to calibrated probabilities: normalise, cut into windows, run the encoder, keep each window's worst.
 
-`normalise` and `window_logits` are also what training uses, so that a model is fitted, calibrated and
-measured on exactly the input it is served with.
+Beside the encoder stands a linear model on n-grams; a head's logit is a weighted sum of both. `normalise`,
+`window_logits` and `mixed` are also what training uses, so that a model is fitted, calibrated and measured on
+exactly the input it is served with.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from tokenizers import Tokenizer
 
+from models.ngrams import NgramModel
 from models.registry import ArtifactError, Manifest
 from models.runtime import Scores, calibrate, open_session
 
@@ -135,12 +137,12 @@ def cut(length: int, windowing: Windowing) -> list[tuple[int, int]]:
 def window_logits(
     texts: Sequence[str], tokenizer: Tokenizer, windowing: Windowing, forward: Forward, heads: int
 ) -> Logits:
-    """Logits of shape (len(texts), heads) for raw texts: each head's maximum over a text's windows."""
+    """Logits of shape (len(texts), heads) for normalised texts: each head's maximum over a text's windows."""
     result = np.full((len(texts), heads), -np.inf, dtype=np.float32)
     windows: list[list[int]] = []
     owners: list[int] = []
     first, last = ends(tokenizer)
-    encodings = tokenizer.encode_batch_fast([normalise(text) for text in texts], add_special_tokens=False)
+    encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     for owner, encoding in enumerate(encodings):
         ids = encoding.ids
         for start, end in cut(len(ids), windowing):
@@ -150,6 +152,11 @@ def window_logits(
         logits = forward(*_padded([windows[i] for i in bucket]))
         np.maximum.at(result, [owners[i] for i in bucket], logits)
     return result
+
+
+def mixed(encoder: Logits, ngrams: Logits, weights: NDArray[np.float32]) -> Logits:
+    """The encoder's logits (n, heads) plus those of the n-gram model, times a weight per head."""
+    return np.asarray(encoder + ngrams * weights, dtype=np.float32)
 
 
 def _buckets(lengths: Sequence[int], most: int, slack: int = 8) -> Iterator[list[int]]:
@@ -217,6 +224,12 @@ class TextClassifier:
         self._windowing = Windowing.of(manifest.input)
         self._tokenizer = open_tokenizer(str(manifest.path("tokenizer.json")))
         self._session = open_session(manifest.path("model.onnx"), threads)
+        # Without a weight for any head there is no n-gram model in the artifact.
+        weights = manifest.input.get("ngram_weights", {})
+        self._weights = np.array([weights.get(head, 0.0) for head in heads], dtype=np.float32)
+        self._ngrams = NgramModel.load(manifest.path("ngrams.npz")) if weights else None
+        if self._ngrams is not None and self._ngrams.heads != len(heads):
+            raise ArtifactError(f"{manifest.name} {manifest.version} has an n-gram model of other heads.")
 
     @property
     def manifest(self) -> Manifest:
@@ -236,8 +249,47 @@ class TextClassifier:
 
     def logits(self, batch: Sequence[str]) -> Logits:
         """Raw logits of shape (len(batch), heads), in the order of the manifest's `input.heads`."""
-        return window_logits(batch, self._tokenizer, self._windowing, self._forward, self._heads)
+        texts = [normalise(text) for text in batch]
+        encoder = window_logits(texts, self._tokenizer, self._windowing, self._forward, self._heads)
+        if self._ngrams is None:
+            return encoder
+        return mixed(encoder, self._ngrams.logits(texts), self._weights)
 
     def _forward(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Logits:
         (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
         return np.asarray(logits, dtype=np.float32)
+
+
+class TextEmbedder:
+    """A sentence encoder, loaded: `models.runtime.Embedder`. Sentences that mean the same lie close together."""
+
+    def __init__(self, manifest: Manifest, threads: int = 1) -> None:
+        """Load the artifact's model and tokenizer.
+
+        Raises:
+            ArtifactError: the manifest is not of an embedder of texts.
+        """
+        if manifest.kind != "embedding" or manifest.input.get("normaliser") != NORMALISER:
+            raise ArtifactError(f"{manifest.name} {manifest.version} is not for normaliser {NORMALISER}.")
+        self._manifest = manifest
+        self._windowing = Windowing.of(manifest.input)
+        self._dimensions = int(manifest.input["dimensions"])
+        self._tokenizer = open_tokenizer(str(manifest.path("tokenizer.json")))
+        self._session = open_session(manifest.path("model.onnx"), threads)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors of shape (len(texts), dimensions). Of a text beyond one window only that window counts."""
+        result = np.zeros((len(texts), self._dimensions), dtype=np.float32)
+        first, last = ends(self._tokenizer)
+        encodings = self._tokenizer.encode_batch_fast([normalise(t) for t in texts], add_special_tokens=False)
+        room = self._windowing.size - 2
+        windows = [[first, *encoding.ids[:room], last] for encoding in encodings]
+        for bucket in _buckets([len(window) for window in windows], self._windowing.bucket):
+            ids, mask = _padded([windows[i] for i in bucket])
+            (vectors,) = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})
+            result[bucket] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return result

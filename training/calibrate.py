@@ -1,23 +1,28 @@
-"""Stage 3: from logits to probabilities, one Platt pair per head, on texts that training never saw.
+"""Stage 4: from logits to probabilities, on texts that training never saw.
 
-Two numbers a head, because most heads have far fewer than a thousand positives here; isotonic regression
-would fit the noise. Stage `export` does the same again on the logits of the model that ships: quantising
-moves them.
+First how much the n-gram model counts beside the encoder, a weight per head; then one Platt pair per head. Few
+numbers, because most heads have far fewer than a thousand positives here; isotonic regression would fit the
+noise. Stage `export` does the same again on the logits of the model that ships: quantising moves them.
 """
 
 from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from models.text import Forward, Logits, Windowing, open_tokenizer, window_logits
+from models.ngrams import NgramModel
+from models.text import Forward, Logits, Windowing, mixed, normalise, open_tokenizer, window_logits
 from training.common import Matrix, Run, TrainingError, digest, progress
 from training.dataset import HEADS, Row, held_out_labels, read
-from training.metrics import Platt, platt
+from training.metrics import Platt, Vector, platt
+
+ENOUGH = 100
+"""Positives that a head needs for a weight of its own."""
+WEIGHTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3)
 
 
 def windowing(arguments: Namespace) -> Windowing:
@@ -41,7 +46,7 @@ def score_rows(
     pieces = []
     with progress(f"{name} on {part}", len(rows)) as advance:
         for start in range(0, len(rows), 512):
-            texts = [row.text for row in rows[start : start + 512]]
+            texts = [normalise(row.text) for row in rows[start : start + 512]]
             pieces.append(window_logits(texts, opened, windows, forward, len(HEADS)))
             advance(len(texts))
     logits = np.concatenate(pieces)
@@ -60,6 +65,48 @@ def torch_logits(run: Run, part: str, rows: Sequence[Row], arguments: Namespace)
 
     forward = torch_forward(load_model(run), arguments.threads)
     return score_rows(run, name, part, rows, forward, windowing(arguments), str(TOKENIZER))
+
+
+def ngram_logits(run: Run, rows: Sequence[Row]) -> Logits:
+    """Logits (n, heads) of rows under the run's n-gram model.
+
+    Raises:
+        TrainingError: stage `ngrams` has not finished.
+    """
+    run.record("ngrams")
+    model = NgramModel.load(run.path("ngrams.npz"))
+    chunks = [rows[start : start + 512] for start in range(0, len(rows), 512)]
+    empty = np.empty((0, len(HEADS)), np.float32)
+    return np.concatenate(
+        [empty, *(model.logits([normalise(row.text) for row in chunk]) for chunk in chunks)]
+    )
+
+
+def fit_weights(encoder: Logits, ngrams: Logits, labels: Matrix) -> dict[str, float]:
+    """Per head the weight of the n-gram model under which a Platt fit explains the labels best.
+
+    A head with few positives would follow the noise: it takes the mean of the heads that have enough.
+    """
+    best = {}
+    for column, head in enumerate(HEADS):
+        known = ~np.isnan(labels[:, column])
+        truth = labels[known, column]
+        if truth.sum() >= ENOUGH:
+            sides = encoder[known, column].astype(np.float64), ngrams[known, column].astype(np.float64)
+            best[head] = min(WEIGHTS, key=lambda weight: _surprise(truth, sides[0] + weight * sides[1]))
+    middle = round(float(np.mean(list(best.values()))), 3) if best else WEIGHTS[len(WEIGHTS) // 2]
+    return {head: best.get(head, middle) for head in HEADS}
+
+
+def _surprise(truth: Vector, logits: Vector) -> float:
+    """Mean negative log-likelihood of the labels under the best Platt pair for `logits`."""
+    probability = np.clip(platt(logits, truth)(logits), 1e-9, 1 - 1e-9)
+    return float(-np.mean(truth * np.log(probability) + (1 - truth) * np.log(1 - probability)))
+
+
+def combined(encoder: Logits, ngrams: Logits, weights: Mapping[str, float]) -> Logits:
+    """Logits (n, heads) of both models together, as `models.text` serves them."""
+    return mixed(encoder, ngrams, np.array([weights[head] for head in HEADS], dtype=np.float32))
 
 
 def fit_outputs(logits: Logits, labels: Matrix) -> dict[str, Platt]:
@@ -101,5 +148,8 @@ def main(run: Run, arguments: Namespace) -> None:
     """Score the calibration part with the fine-tuned model and fit each head."""
     started = time.monotonic()
     rows = read(run, "calibrate")
-    logits, labels = torch_logits(run, "calibrate", rows, arguments), held_out_labels(rows)
-    run.finish("calibrate", arguments, started, outputs=described(fit_outputs(logits, labels), labels))
+    encoder, ngrams = torch_logits(run, "calibrate", rows, arguments), ngram_logits(run, rows)
+    labels = held_out_labels(rows)
+    weights = fit_weights(encoder, ngrams, labels)
+    outputs = fit_outputs(combined(encoder, ngrams, weights), labels)
+    run.finish("calibrate", arguments, started, ngram_weights=weights, outputs=described(outputs, labels))

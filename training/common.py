@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-STAGES = ("dataset", "train", "calibrate", "evaluate", "export")
+STAGES = ("dataset", "train", "ngrams", "calibrate", "evaluate", "export")
 
 # Arguments that say where something lies on somebody's machine, or what is to be done, and so change no result.
 PLACES = ("data", "run", "out", "stage", "bundle", "key", "start")

@@ -1,4 +1,4 @@
-"""Stage 5: one ONNX file, in int8 if that costs nothing measurable, calibrated again, with its papers.
+"""Stage 6: one ONNX file, in int8 if that costs nothing measurable, calibrated again, with its papers.
 
 The gate: int8 ships if no category loses more than `GATE` of its AUC against fp32 on the held-out rows.
 What ships is measured once more, as it ships, through `models.text.TextClassifier` itself.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import numpy as np
 from models.registry import Manifest, file_sha256, write_manifest
 from models.runtime import check_golden, open_session
 from models.text import NORMALISER, Forward, Logits, TextClassifier
-from training.calibrate import described, fit_outputs, score_rows, torch_logits, windowing
+from training.calibrate import (
+    combined, described, fit_outputs, fit_weights, ngram_logits, score_rows, torch_logits, windowing
+)  # fmt: skip
 from training.card import card
 from training.common import Matrix, Run, TrainingError, progress, write_json
 from training.dataset import HEADS, Row, held_out_labels, read
@@ -32,7 +35,9 @@ SAME = 1e-3
 NEIGHBOURS = 500
 
 # What the manifest takes over from the records of the earlier stages.
-TRAINING_FACTS = ("arguments", "rows", "texts_seen", "repeats", "log", "torch", "model_sha256")
+TRAINING_FACTS = (
+    "arguments", "began_with", "rows", "texts_seen", "repeats", "log", "torch", "model_sha256"
+)  # fmt: skip
 DATA_FACTS = (
     "data", "rows_sha256", "mapping", "unseen", "caps", "held_out", "assumed_no", "implied_by_not_toxic", "counts"
 )  # fmt: skip
@@ -103,7 +108,9 @@ def neighbours(classifier: TextClassifier, texts: list[str]) -> dict[str, float]
     return {"texts": len(texts), "max": float(difference.max()), "p99": float(np.quantile(difference, 0.99))}
 
 
-def document(run: Run, arguments: Namespace, outputs: dict[str, Platt]) -> dict[str, Any]:
+def document(
+    run: Run, arguments: Namespace, weights: Mapping[str, float], outputs: dict[str, Platt]
+) -> dict[str, Any]:
     """The manifest without its files, golden vectors and metrics."""
     dataset, train = run.record("dataset"), run.record("train")
     windows = windowing(arguments)
@@ -121,14 +128,21 @@ def document(run: Run, arguments: Namespace, outputs: dict[str, Platt]) -> dict[
             "overlap": windows.overlap,
             "windows": windows.limit,
             "bucket": windows.bucket,
+            "ngram_weights": dict(weights),
         },
         "outputs": [
             {"category": head, "head": head, "scale": outputs[head].scale, "shift": outputs[head].shift}
             for head in HEADS
         ],
-        "training": {key: train[key] for key in TRAINING_FACTS},
+        "training": {key: train[key] for key in TRAINING_FACTS} | {"ngrams": ngram_facts(run)},
         "data": {key: dataset[key] for key in DATA_FACTS},
     }
+
+
+def ngram_facts(run: Run) -> dict[str, Any]:
+    """What the manifest says of the n-gram model: its size, and its file's hash before it was copied."""
+    record = run.record("ngrams")
+    return {key: record[key] for key in ("rows", "buckets", "used", "ngrams_sha256")}
 
 
 def golden(classifier: TextClassifier) -> list[dict[str, Any]]:
@@ -149,13 +163,15 @@ def assemble(folder: Path, model: Path, base: dict[str, Any], metrics: dict[str,
     (folder / "manifest.json").unlink(missing_ok=True)
     shutil.copyfile(model, folder / "model.onnx")
     shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
-    draft = write_manifest(folder, base, ("model.onnx", "tokenizer.json"))
+    shutil.copyfile(run.path("ngrams.npz"), folder / "ngrams.npz")
+    files = ("model.onnx", "tokenizer.json", "ngrams.npz")
+    draft = write_manifest(folder, base, files)
     classifier = TextClassifier(draft)
     texts = [row.text for row in read(run, "evaluate")[:NEIGHBOURS]]
     metrics["batch_against_single"] = neighbours(classifier, texts)
     full = {**base, "golden": golden(classifier), "metrics": metrics}
     (folder / "MODEL_CARD.md").write_text(card(full), encoding="utf-8")
-    manifest = write_manifest(folder, full, ("model.onnx", "tokenizer.json", "MODEL_CARD.md"))
+    manifest = write_manifest(folder, full, (*files, "MODEL_CARD.md"))
     check_golden(TextClassifier(manifest))
     return manifest
 
@@ -173,17 +189,22 @@ def main(run: Run, arguments: Namespace) -> None:
         advance(1)
     difference = compare(fp32, run, arguments)
     rows = {part: read(run, part) for part in ("calibrate", "evaluate")}
-    logits = {part: score_file(int8, run, part, rows[part], arguments) for part in rows}
+    ngrams = {part: ngram_logits(run, rows[part]) for part in rows}
+    encoder = {part: score_file(int8, run, part, rows[part], arguments) for part in rows}
     reference = {part: torch_logits(run, part, rows[part], arguments) for part in rows}
-    verdict = gate(held_out_labels(rows["evaluate"]), logits["evaluate"], reference["evaluate"])
+    labels = held_out_labels(rows["calibrate"])
+    weights = fit_weights(encoder["calibrate"], ngrams["calibrate"], labels)
+    logits, exact = (
+        {part: combined(side[part], ngrams[part], weights) for part in rows} for side in (encoder, reference)
+    )
+    verdict = gate(held_out_labels(rows["evaluate"]), logits["evaluate"], exact["evaluate"])
     path = int8
     if not verdict["passed"]:
-        path, logits = fp32, reference
-    labels = held_out_labels(rows["calibrate"])
+        path, logits = fp32, exact
     outputs = fit_outputs(logits["calibrate"], labels)
 
     def score(part: str, rows: list[Row]) -> Logits:
-        return score_file(path, run, part, rows, arguments)
+        return combined(score_file(path, run, part, rows, arguments), ngram_logits(run, rows), weights)
 
     metrics = {
         "held_out": evaluate_held_out(run, path.stem, logits["evaluate"], outputs, arguments),
@@ -196,6 +217,6 @@ def main(run: Run, arguments: Namespace) -> None:
         "onnx_against_torch": {"rows": 256, "max_abs_logit": difference},
     }
     folder = arguments.out or run.path("artifact")
-    manifest = assemble(folder, path, document(run, arguments, outputs), metrics, run)
+    manifest = assemble(folder, path, document(run, arguments, weights, outputs), metrics, run)
     write_json(run.path("metrics.json"), metrics)
     run.finish("export", arguments, started, manifest_sha256=manifest.sha256, gate=verdict)

@@ -18,16 +18,15 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
-
-from training.train import Heads
+from torch import nn
 
 OPSET = 17
 LARGE = 4096
 """Weights with at least this many numbers are quantised."""
 
 
-def export_fp32(model: Heads, path: Path) -> None:
-    """Write the model as one ONNX file: int64 ids and mask (n, length) to float32 logits (n, heads)."""
+def export_fp32(model: nn.Module, path: Path, output: str = "logits") -> None:
+    """Write the model as one ONNX file: int64 ids and mask (n, length) to a float32 `output` (n, columns)."""
     ids = torch.tensor([[101, 2023, 2003, 102], [101, 2023, 102, 0]])
     axes = {0: "texts", 1: "tokens"}
     with warnings.catch_warnings():
@@ -38,8 +37,8 @@ def export_fp32(model: Heads, path: Path) -> None:
             (ids, (ids != 0).long()),
             str(path),
             input_names=["input_ids", "attention_mask"],
-            output_names=["logits"],
-            dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": {0: "texts"}},
+            output_names=[output],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, output: {0: "texts"}},
             opset_version=OPSET,
             do_constant_folding=True,
             dynamo=False,
