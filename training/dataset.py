@@ -6,6 +6,9 @@ the run, and from there into the model's manifest and card.
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import heapq
 import math
 import time
 from argparse import Namespace
@@ -20,12 +23,14 @@ from models.registry import file_sha256
 from models.text import normalise
 from moderation import bundles
 from moderation.features.sketch import ALIKE, BANDS, of_text
+from training import readers
 from training.common import Matrix, Run, TrainingError, digest, matrix, progress, read_lines, write_lines
-from training.contrast import contrast_rows
+from training.readers import CASES, OWN
+from training.sentences import rows as contrast_rows
 
 FILE = "labelled.parquet"
-OWN = "own"
-"""The source under which the labels of a bundle stand."""
+ANNOTATIONS = Path(__file__).with_name("annotations.csv")
+"""Labels of our own for published texts, by the hash of their key: the texts themselves stay out of here."""
 
 # The dataset's label -> the policy's category, which is also the name of the model's head.
 LABELS: Mapping[str, str] = {
@@ -43,9 +48,11 @@ HEADS: tuple[str, ...] = (*LABELS.values(), "fraud")
 
 # Training rows per source at most. Rows positive for a head in FIRST come first, so a cap never costs one.
 CAPS: Mapping[str, int] = {
+    "civil": 20_000,
     "context_toxicity": 3_000,
     "davidson": 10_000,
     "edos": 11_000,
+    "jigsaw": 20_000,
     "jigsaw_bin": 8_000,
     "paradetox": 8_000,
     "reddit27": 2_500,
@@ -54,7 +61,11 @@ CAPS: Mapping[str, int] = {
     "toxic_spans": 2_500,
 }
 UNSEEN_CAP = 4_000
-FIRST: tuple[str, ...] = ("threat", "sexual", "self_harm", "profanity", "harassment", "hate")
+HELD_OUT_CAP = 4_000
+"""Held-out rows per part of a file that a trainer brings: more cost time and narrow no interval that matters."""
+BROUGHT_CAP = 100_000
+"""Training rows of a brought file that has no cap above."""
+FIRST: tuple[str, ...] = ("threat", "sexual", "self_harm", "fraud", "profanity", "harassment", "hate")
 # Toxicity is rare in this source and nearly everything in some others.
 FIRST_IN: Mapping[str, tuple[str, ...]] = {
     "jigsaw_bin": (*FIRST, "toxicity"),
@@ -72,8 +83,8 @@ NEIGHBOURS = 20
 # A missing label is not a no, but in these sources a head's positives can hardly occur; without any
 # negatives from elsewhere a head labelled in one source only learns to recognise the source. Such a row
 # counts as a no with this weight in training, and never in calibration or evaluation.
-_DISCUSSIONS = ("cad", "davidson", "dynahate", "edos", "hatemoji", "jigsaw_bin", "jigsaw_ml", "paradetox",
-                "sbic", "toxigen")  # fmt: skip
+_DISCUSSIONS = ("cad", "civil", "davidson", "dynahate", "edos", "hatemoji", "jigsaw", "jigsaw_bin", "jigsaw_ml",
+                "paradetox", "sbic", "toxigen")  # fmt: skip
 _MESSAGES = ("sms_spam", "smishing", "spamassassin")
 ASSUMED_NO: Mapping[str, tuple[float, tuple[str, ...]]] = {
     "spam": (0.1, (*_DISCUSSIONS, "reddit27")),
@@ -203,7 +214,9 @@ def apart(rows: Sequence[Row]) -> list[Row]:
         kept = measured
         for row in rows:
             if row.part == "train":
-                near = Counter(owner for band in enumerate(of_text(row.text).bands) for owner in owners.get(band, ()))
+                near = Counter(
+                    owner for band in enumerate(of_text(row.text).bands) for owner in owners.get(band, ())
+                )
                 if row.source == "contrast" or max(near.values(), default=0) < ALIKE * BANDS:
                     kept.append(row)
                 advance(1)
@@ -245,28 +258,81 @@ def parse(table: list[dict[str, Any]], unseen: Collection[str] = ()) -> Iterator
         yield text_key, Row(record["text"], source, part, known)
 
 
-def read_bundle(path: Path, key_path: Path | None, now: datetime) -> list[tuple[str, Row]]:
-    """The rows of a bundle with their keys: of the policy's categories those that are heads of the model.
+def annotated(rows: Iterable[tuple[str, Row]], path: Path = ANNOTATIONS) -> list[tuple[str, Row]]:
+    """`rows` with the labels of `annotations.csv` for the heads that no copy of a text is labelled for.
+
+    Raises:
+        TrainingError: the file is not there, or a line is not a key's hash, a head and 0 or 1.
+    """
+    given: dict[str, dict[str, int]] = defaultdict(dict)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for line, record in enumerate(csv.DictReader(file), 2):
+                if record.get("head") not in HEADS or record.get("value") not in {"0", "1"}:
+                    raise TrainingError(
+                        f"{path}, line {line}: head must be one of {', '.join(HEADS)}, value 0 or 1."
+                    )
+                given[record["key"]][record["head"]] = int(record["value"])
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise TrainingError(f"{path} can't be read as annotations ({error!r}).") from error
+    copies = list(rows)
+    known: dict[str, set[str]] = defaultdict(set)
+    for text_key, row in copies:
+        known[text_key].update(row.labels)
+    for text_key, row in copies:
+        found = given.get(hashlib.sha256(text_key.encode()).hexdigest()[:16], {})
+        row.labels.update({head: value for head, value in found.items() if head not in known[text_key]})
+    return copies
+
+
+def read_bundle(path: Path, key_path: Path | None, now: datetime) -> list[readers.Labelled]:
+    """The rows of a bundle, with those of the policy's categories that are heads of the model.
 
     A category that nobody judged stays missing. People say that a text breaks no rule, or which one it breaks;
     they say nothing of heads that are no rule, such as profanity.
 
     Raises:
-        TrainingError: the bundle does not open, or has ended.
+        TrainingError: the bundle does not open, has ended, or holds something else than labels.
     """
     try:
         secret = bundles.read_key(key_path or path.with_name(f"{path.name}.key"), bundles.header_of(path).id)
         found = list(bundles.read(path, secret, now))
     except bundles.BundleError as error:
         raise TrainingError(error.detail) from error
-    result = []
-    for one in found:
-        text_key = key(one["text"])
-        known = {head: int(value) for head, value in one["labels"].items() if head in HEADS}
-        if text_key and known:
-            part = part_of(text_key, "train", has_dev=False)
-            result.append((text_key, Row(one["text"], OWN, part, known)))
-    return result
+    return list(readers.of_bundle(path, found))
+
+
+def brought(
+    rows: Iterable[readers.Labelled], unseen: Collection[str] = ()
+) -> tuple[list[tuple[str, Row]], int]:
+    """Rows of a reader with their keys, parted by hash, and how many hold an embedding and no text.
+
+    Of a long file as much as a run can use, in memory at no time more: training rows with rare positives first,
+    then by hash; held-out rows by hash alone, so that they stay what the file is.
+    """
+    kept: dict[tuple[str, bool], list[tuple[int, int, str, Row]]] = defaultdict(list)
+    aside = 0
+    for number, one in enumerate(rows):
+        if one.text is None:
+            aside += 1
+            continue
+        text_key = key(one.text)
+        if not text_key or not one.labels:
+            continue
+        part = "unseen" if one.source in unseen else part_of(text_key, "train", has_dev=False)
+        row = Row(one.text, one.source, part, one.labels)
+        rare = part == "train" and any(row.labels.get(head) == 1 for head in FIRST)
+        most = CAPS.get(row.source, BROUGHT_CAP) if part == "train" else HELD_OUT_CAP
+        entry = (-digest(text_key), number, text_key, row)
+        (heapq.heappush if len(kept[part, rare]) < most else heapq.heappushpop)(kept[part, rare], entry)
+    found = sorted((number, text_key, row) for heap in kept.values() for _, number, text_key, row in heap)
+    return [(text_key, row) for _, text_key, row in found], aside
+
+
+def cases(paths: Iterable[Path]) -> list[tuple[str, Row]]:
+    """HateCheck's cases with their keys, each under the functionality it tests."""
+    found = (one for path in paths for one in readers.hatecheck(path))
+    return [(key(one.text), Row(one.text, one.source, CASES, one.labels)) for one in found if one.text]
 
 
 def read(run: Run, *parts: str) -> list[Row]:
@@ -296,33 +362,85 @@ def counts(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, str]]]:
     return result
 
 
+@dataclass(slots=True)
+class Gathered:
+    """Everything a run is given: rows with their keys, hashes of what they came from, and what can't be used."""
+
+    rows: list[tuple[str, Row]] = field(default_factory=list)
+    cases: list[tuple[str, Row]] = field(default_factory=list)
+    data: dict[str, str] = field(default_factory=dict)
+    aside: int = 0
+
+    def take(self, rows: Iterable[readers.Labelled], unseen: Collection[str]) -> None:
+        found, aside = brought(rows, unseen)
+        self.rows += found
+        self.aside += aside
+
+
+def gather(run: Run, arguments: Namespace) -> Gathered:
+    """The published table, what the trainer brings, and the bundle, as far as they are given.
+
+    Raises:
+        TrainingError: there is nothing, a file is not what it should be, or `--unseen` names no source of it.
+    """
+    path, found = arguments.data / FILE, Gathered()
+    unseen = set(filter(None, arguments.unseen.split(",")))
+    files = {name: tuple(getattr(arguments, name)) for name in (*readers.READERS, CASES)}
+    own = {name for name in readers.READERS if files[name]} | (
+        {OWN} if arguments.bundle is not None else set()
+    )
+    if path.exists() or not own:
+        found.rows += read_source(path, unseen - own)
+        found.data[FILE] = file_sha256(path)
+    elif unseen - own:
+        raise TrainingError(f"--unseen names {', '.join(sorted(unseen - own))}, and there is no {path}.")
+    for name, reader in readers.READERS.items():
+        for file in files[name]:
+            found.take(reader(file), unseen)
+    if arguments.bundle is not None:
+        found.take(read_bundle(arguments.bundle, arguments.key, datetime.now(UTC)), unseen)
+        header = bundles.header_of(arguments.bundle)
+        found.data[f"bundle {header.id}"] = header.manifest_sha256
+    found.cases = cases(files[CASES])
+    for name, given in files.items():
+        found.data |= {f"{name} {file.name}": file_sha256(file) for file in given}
+    if own:
+        # What people posted lies in the clear in the run's folder from here on.
+        run.folder.chmod(0o700)
+    found.rows = annotated(found.rows)
+    if found.aside:
+        print(
+            f"{found.aside} rows hold an embedding and no text: a text model can't use them, they are left out."
+        )
+    return found
+
+
 def main(run: Run, arguments: Namespace) -> None:
     """Write `rows.jsonl` and the record with every table, count and hash."""
     started = time.monotonic()
-    path = arguments.data / FILE
-    unseen = tuple(filter(None, arguments.unseen.split(",")))
-    published = read_source(path, unseen)
-    contrast = [(key(row.text), row) for row in contrast_rows(Row)]
-    data = {FILE: file_sha256(path)}
-    own: list[tuple[str, Row]] = []
-    if arguments.bundle is not None:
-        own = read_bundle(arguments.bundle, arguments.key, datetime.now(UTC))
-        header = bundles.header_of(arguments.bundle)
-        data[f"bundle {header.id}"] = header.manifest_sha256
-        # From here on what people posted lies in the clear in the run's folder.
-        run.folder.chmod(0o700)
-    rows = apart(cap(merge([*published, *own, *contrast])))
+    found = gather(run, arguments)
+    contrast = [(key(row.text), row) for row in contrast_rows(Row, arguments.data)]
+    measured = {text_key for text_key, _ in found.cases}
+    joined = merge((text_key, row) for text_key, row in [*found.rows, *contrast] if text_key not in measured)
+    rows = apart([*cap(joined), *(row for _, row in found.cases)])
     write_lines(run.path("rows.jsonl"), (asdict(row) for row in rows))
     run.finish(
         "dataset",
         arguments,
         started,
-        data=data,
+        data=found.data | {ANNOTATIONS.name: file_sha256(ANNOTATIONS)},
         rows_sha256=file_sha256(run.path("rows.jsonl")),
-        published=len(published),
+        published=len(found.rows),
+        embeddings_left_out=found.aside,
         kept=len(rows),
         mapping=dict(LABELS),
-        unseen=sorted(unseen),
+        readers={
+            "jigsaw": dict(readers.JIGSAW),
+            "civil": dict(readers.CIVIL),
+            "yes": readers.YES,
+            "no": readers.NO,
+        },
+        unseen=sorted(filter(None, arguments.unseen.split(","))),
         caps=dict(CAPS),
         held_out=HELD_OUT,
         assumed_no={head: {"weight": w, "sources": list(s)} for head, (w, s) in ASSUMED_NO.items()},

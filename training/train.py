@@ -42,8 +42,8 @@ DECAY = 0.998
 """Weight of the past in the moving average, a step."""
 
 # How often an epoch draws a row: thin heads' positives, our harmless sentences, and the sets built to fool models.
-REPEAT_HEAD = {"threat": 3, "sexual": 3, "self_harm": 3}
-REPEAT_SOURCE = {"contrast": 6, "dynahate": 2, "hatemoji": 2, "sbic": 2, "toxigen": 2}
+REPEAT_HEAD = {"threat": 2, "sexual": 3, "self_harm": 3, "fraud": 2}
+REPEAT_SOURCE = {"contrast": 2, "dynahate": 2, "hatemoji": 2, "sbic": 2, "toxigen": 2}
 
 Example = tuple[list[list[int]], list[tuple[float, float]]]
 """The windows of one text, as token ids, and per head (target, weight)."""
@@ -185,7 +185,10 @@ def fit(
     run: Run,
     arguments: Namespace,
 ) -> list[dict[str, float]]:
-    """Train `model` and its moving `average` in place; an interrupted run goes on from its last checkpoint. Returns the loss as it fell."""
+    """Train `model` and its moving `average` in place; an interrupted run goes on from its last checkpoint.
+
+    Returns the loss as it fell.
+    """
     positive = positive_weights(examples)
     optimiser = optimiser_for(model, arguments.rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step, len(groups)))
