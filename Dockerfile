@@ -21,7 +21,7 @@ RUN /venv/bin/pip install --no-deps -e . \
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent moderation \
- && install -d -o moderation -g moderation -m 0700 /data /data/blobs
+ && install -d -o moderation -g moderation -m 0700 /data /data/blobs /data/models
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app

@@ -13,17 +13,20 @@ from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import bodies, openapi, problems, services
+from api import bodies, compat_errors, openapi, problems, query_keys, services
 from api.console import security, templating
 from api.console.routes import account, cases, login, media, pages, provider, queue, static
 from api.console.routes import people as people_pages
 from api.console.routes import settings as settings_pages
 from api.routes import (
     appeals,
+    banks,
+    compat,
     decisions,
     health,
     incidents,
     items,
+    models,
     partners,
     quality,
     reports,
@@ -58,11 +61,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services.build(settings)
     app.state.renditions = media.Renditions()
-    problems.install(app, templating.problem_page)
+    problems.install(app, templating.problem_page, compat_errors.SHAPES)
     for router in (
         items.router, reports.router, decisions.router, appeals.router, incidents.router,
-        subjects.router, partners.router,
-        review.router, quality.router, webhooks.router, webhooks.dead_letters, sessions.router, health.router,
+        subjects.router, banks.router, partners.router, compat.router, compat.perspective,
+        review.router, quality.router, models.router, webhooks.router,
+        webhooks.dead_letters, sessions.router, health.router,
     ):  # fmt: skip
         app.include_router(router)
     for router in (
@@ -76,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(bodies.BodyCap, limits=settings.limits)
     app.add_middleware(security.SecurityHeaders)
     app.add_middleware(_RequestIds)
+    app.add_middleware(query_keys.QueryKeys, paths=(compat_errors.ANALYZE, compat_errors.SUGGEST))
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
     return app
 
@@ -91,6 +96,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await listener
         app.state.renditions.close()
+        held.marks.close()
+        held.scoring.close()
+        held.embedding.close()
         held.databases.dispose()
 
 

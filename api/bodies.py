@@ -27,8 +27,8 @@ from moderation.settings import Limits
 SMALL_BODY = 65_536
 # What a form of the console, or the JSON of anything but items, may have.
 FORM_BYTES = 1_048_576
-OWN_CAP = {"/v1/items", "/v1/items/batch"}
-_UPLOAD = re.compile(r"/console/banks/[^/]+/entries")
+OWN_CAP = {"/v1/items", "/v1/items/batch", "/v1/moderations"}
+_UPLOAD = re.compile(r"/(?:console|v1)/banks/[^/]+/entries")
 T = TypeVar("T")
 
 _item = TypeAdapter(ItemIn)
@@ -98,6 +98,19 @@ async def batch(request: Request, limits: Limits) -> list[Any]:
     if len(items) > limits.batch_items:
         raise TooLarge(f"The batch has {len(items)} items; {limits.batch_items} is the most. Send several.")
     return list(items)
+
+
+async def document(request: Request, limits: Limits, adapter: TypeAdapter[T]) -> T:
+    """The JSON body of a request by its schema.
+
+    Raises:
+        UnsupportedMedia, TooLarge, RequestValidationError, InvalidInput: as for `item`.
+    """
+    if _content_type(request) != "application/json":
+        raise UnsupportedMedia("Send application/json.")
+    data = await capped(request, limits)
+    parsed: T = await _off_the_loop(data, lambda: parse(adapter, decoded_json(data)))
+    return parsed
 
 
 async def _off_the_loop(data: bytes, read: Callable[[], T]) -> T:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
-from api import problems
+from api import compat_errors, compat_schemas, problems, query_keys
+from api.compat_schemas import AnalyzeIn, ImageInputIn, ModerationIn, SuggestIn, TextInputIn
 from api.schemas import BatchIn, ItemIn, ProblemOut
 
 TEXT_POST = {
@@ -124,13 +126,64 @@ REPORT = {
     "category": "harassment",
     "reported_at": "2026-11-22T09:58:00Z",
 }
+MODERATION = {
+    "id": "modr-0c1d6ce1b0f94b1e8a0d6f2f1f3b7a52",
+    "model": "text-minilm-2",
+    "results": [
+        {
+            "flagged": False,
+            "categories": {"hate": False, "spam": False},
+            "category_scores": {"hate": 0.0021, "spam": 0.0213},
+            "category_applied_input_types": {"hate": ["text"], "spam": ["text"]},
+        }
+    ],
+}
+ANALYSIS = {
+    "attributeScores": {
+        "TOXICITY": {
+            "summaryScore": {"value": 0.0074, "type": "PROBABILITY"},
+            "spanScores": [{"begin": 0, "end": 31, "score": {"value": 0.0074, "type": "PROBABILITY"}}],
+        }
+    },
+    "languages": ["en"],
+}
+BANK = {
+    "name": "known_swindles",
+    "kind": "link",
+    "category": "fraud",
+    "action": "remove",
+    "allow": False,
+    "enabled": True,
+    "created_at": "2026-11-22T09:00:00Z",
+    "entries": 0,
+    "unverified": 0,
+    "matches": 0,
+}
+BANK_ENTRY = {
+    "id": "0192f0d9-7b3c-7a11-9c52-4e1f6a8b2d33",
+    "value": "prizes.example",
+    "form": "host",
+    "note": "Reported by the bank it poses as.",
+    "verified": True,
+    "live": True,
+    "added_by": "client:app",
+    "added_at": "2026-11-22T09:05:00Z",
+    "matches": 0,
+    "not_same": 0,
+}
+# What is asked of the two addresses that speak as Perspective's do.
+COMMENTS = {compat_errors.ANALYZE: AnalyzeIn, compat_errors.SUGGEST: SuggestIn}
 EXAMPLES: dict[tuple[str, str, str], dict[str, Any]] = {
     ("/v1/items/{item_id}/reports", "post", "202"): REPORT,
+    ("/v1/moderations", "post", "200"): MODERATION,
     ("/v1/decisions/{decision_id}", "get", "200"): DECISION,
     ("/v1/decisions/{decision_id}/statement", "get", "200"): STATEMENT,
     ("/v1/decisions/{decision_id}/notice", "get", "200"): NOTICE,
     ("/v1/decisions/{decision_id}/appeals", "post", "201"): APPEAL,
     ("/v1/decisions/{decision_id}/appeals", "post", "200"): APPEAL,
+    ("/v1/banks", "post", "201"): BANK,
+    ("/v1/banks/{name}", "get", "200"): BANK | {"entries": 2},
+    ("/v1/banks/{name}/entries", "post", "201"): BANK_ENTRY,
     ("/v1/appeals/{appeal_id}", "get", "200"): APPEAL
     | {
         "state": "reversed",
@@ -144,11 +197,15 @@ EXAMPLES: dict[tuple[str, str, str], dict[str, Any]] = {
 REFUSALS: dict[tuple[str, str], tuple[int, ...]] = {
     ("/v1/items", "post"): (400, 409, 410, 413, 415, 422),
     ("/v1/items/batch", "post"): (400, 413, 415, 422),
+    ("/v1/moderations", "post"): (413, 415, 422),
+    (compat_errors.SUGGEST, "post"): (409,),
     ("/v1/webhook-endpoints", "post"): (409, 422),
     ("/v1/items/{item_id}/reports", "post"): (410, 422),
     ("/v1/decisions/{decision_id}/statement", "get"): (409,),
     ("/v1/decisions/{decision_id}/notice", "get"): (409,),
     ("/v1/decisions/{decision_id}/appeals", "post"): (409, 410, 422),
+    ("/v1/banks", "post"): (409,),
+    ("/v1/banks/{name}/entries", "post"): (413,),
     ("/v1/subjects/{author}/requests", "post"): (410, 422),
     ("/v1/subjects/{author}/requests/{request_id}/export", "get"): (409, 410),
     ("/v1/partner/items/{item_id}", "get"): (410,),
@@ -178,6 +235,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         )
         _add_schemas(document["components"]["schemas"])
         _describe_bodies(document["paths"])
+        _describe_compat(document)
         for (path, method, code), example in EXAMPLES.items():
             answer = document["paths"][path][method]["responses"][code]
             answer["content"]["application/json"]["example"] = example
@@ -189,7 +247,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_schemas(schemas: dict[str, Any]) -> None:
-    for model in (ItemIn, BatchIn, ProblemOut):
+    sent = (ItemIn, BatchIn, ModerationIn, TextInputIn, ImageInputIn, *COMMENTS.values())
+    for model in cast("tuple[type[BaseModel], ...]", (*sent, ProblemOut)):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
@@ -200,6 +259,7 @@ def _add_schemas(schemas: dict[str, Any]) -> None:
         "maxItems": 100,
     }
     schemas["ItemIn"]["properties"]["parts"] |= {"minItems": 1, "maxItems": 100}
+    schemas["ModerationIn"]["properties"]["input"] = compat_schemas.INPUT
     schemas["TextPartIn"]["properties"]["text"]["maxLength"] = 50_000
 
 
@@ -238,6 +298,35 @@ def _describe_bodies(paths: dict[str, Any]) -> None:
     }
 
 
+def _describe_compat(document: dict[str, Any]) -> None:
+    """The bodies of the addresses for clients of other services, and the key in the address of two of them."""
+    paths = document["paths"]
+    bodies = {compat_errors.MODERATIONS: ModerationIn, **COMMENTS}
+    text = TEXT_POST["parts"][0]["text"]  # type: ignore[index]
+    examples: dict[str, dict[str, Any]] = {
+        compat_errors.MODERATIONS: {"input": text},
+        compat_errors.ANALYZE: {"comment": {"text": text}, "requestedAttributes": {"TOXICITY": {}}},
+        compat_errors.SUGGEST: {
+            "comment": {"text": text},
+            "attributeScores": {"TOXICITY": {"summaryScore": {"value": 0}}},
+        },
+    }
+    for path, model in bodies.items():
+        schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+        content = {"application/json": {"schema": schema, "example": examples[path]}}
+        paths[path]["post"]["requestBody"] = {"required": True, "content": content}
+    answer = paths[compat_errors.ANALYZE]["post"]["responses"]["200"]
+    answer["content"]["application/json"]["example"] = ANALYSIS
+    document["components"]["securitySchemes"]["ApiKeyInAddress"] = {
+        "type": "apiKey",
+        "in": "query",
+        "name": query_keys.NAME,
+        "description": "As Perspective's clients send it. Prefer the header: addresses are written down.",
+    }
+    for path in COMMENTS:
+        paths[path]["post"]["security"].append({"ApiKeyInAddress": []})
+
+
 def _describe_answers(path: str, method: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     answers.pop("422", None)
@@ -245,7 +334,7 @@ def _describe_answers(path: str, method: str, operation: dict[str, Any]) -> None
     if "security" in operation:
         codes |= set(KEYED)
     if operation.get("parameters") or "requestBody" in operation:
-        codes.add(422)
+        codes.add(400 if path in COMMENTS else 422)
     if "{" in path:
         codes.add(404)
     for code in sorted(codes):

@@ -119,11 +119,16 @@ def respond(body: dict[str, Any], headers: Mapping[str, str] | None = None) -> J
 
 
 Page = Callable[[Request, Mapping[str, Any], Mapping[str, str]], Response]
+Shape = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def install(app: FastAPI, page: Page | None = None) -> None:
-    """Have every exception leave the application as a problem document, or under /console as a `page`."""
+def install(app: FastAPI, page: Page | None = None, shapes: Mapping[str, Shape] | None = None) -> None:
+    """Have every exception leave the application as a problem document, or under /console as a `page`.
+
+    `shapes`: by path, what else the document has to hold for the clients of that address.
+    """
     app.state.problem_page = page
+    app.state.problem_shapes = shapes or {}
     handlers: list[tuple[type[Exception], Any]] = [
         (errors.Refusal, _refusal),
         (RequestValidationError, _invalid),
@@ -142,7 +147,8 @@ def _answer(request: Request, body: dict[str, Any], headers: Mapping[str, str] |
     page: Page | None = request.app.state.problem_page
     if page and request.url.path.startswith("/console"):
         return page(request, body, headers or {})
-    return respond(body, headers)
+    shape: Shape | None = request.app.state.problem_shapes.get(request.url.path)
+    return respond(shape(body) if shape else body, headers)
 
 
 def _refusal(request: Request, error: errors.Refusal) -> Response:
@@ -150,7 +156,8 @@ def _refusal(request: Request, error: errors.Refusal) -> Response:
     if isinstance(error, errors.Busy):
         headers["Retry-After"] = str(max(1, ceil(error.retry_after)))
     if isinstance(error, errors.Unauthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
+        # RFC 6750 wants a parameter behind the scheme, and some clients can't read the header without one.
+        headers["WWW-Authenticate"] = 'Bearer realm="moderation"'
     return _answer(request, of_refusal(error), headers)
 
 

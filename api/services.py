@@ -15,8 +15,13 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
+from api.marks import Marks
+from api.scoring import Scoring
+from models.registry import Kind
 from moderation.domain.errors import TooManyRequests, Unavailable
 from moderation.governance.policies import PolicyCache
+from moderation.pipeline.matchers import Matchers
+from moderation.serving import Following
 from moderation.settings import Limits, Settings
 from moderation.storage import items
 from moderation.storage.blobs import FolderBlobs
@@ -136,11 +141,18 @@ class Services:
     rate_limit: RateLimit
     backlog: Backlog
     verdicts: Verdicts
+    scoring: Scoring
+    marks: Marks
+    embedding: Following
+    matchers: Matchers
 
 
 def build(settings: Settings) -> Services:
     """The services of one API process; nothing is connected yet."""
     databases = connect(settings.database_url, settings.keystore_url, pool_size=10)
+    kinds: tuple[Kind, ...] = ("embedding",)
+    embedding = Following(databases.content, settings.models, kinds, settings.work.model_threads)
+    scoring = Scoring(settings, databases)
     return Services(
         settings=settings,
         databases=databases,
@@ -150,4 +162,8 @@ def build(settings: Settings) -> Services:
         rate_limit=RateLimit(settings.limits.requests_per_minute),
         backlog=Backlog(settings.limits),
         verdicts=Verdicts(settings.database_url),
+        scoring=scoring,
+        marks=Marks(scoring.current),
+        embedding=embedding,
+        matchers=Matchers(lambda: next(iter(embedding.current().embedding), None)),
     )

@@ -55,11 +55,10 @@ def features(texts: Sequence[str], bits: int = BITS) -> Features:
 
 def weighted(found: Features, rarity: NDArray[np.float32]) -> NDArray[np.float32]:
     """The value of each feature: damped frequency times rarity, each text's values of length one."""
-    value = ((1 + np.log(found.count)) * rarity[found.bucket]).astype(np.float32)
+    value = np.asarray((1 + np.log(found.count)) * rarity[found.bucket], dtype=np.float32)
     norm = np.sqrt(_summed((value * value)[:, None], found.ends)[:, 0])
     sizes = np.diff(found.ends, prepend=0)
-    result: NDArray[np.float32] = value / np.repeat(np.maximum(norm, 1e-12), sizes).astype(np.float32)
-    return result
+    return np.asarray(value / np.repeat(np.maximum(norm, 1e-12), sizes), dtype=np.float32)
 
 
 class NgramModel:

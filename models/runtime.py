@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import onnxruntime as ort
@@ -51,18 +51,57 @@ def calibrate(logits: NDArray[np.float32], outputs: Sequence[Output]) -> Scores:
     return probabilities
 
 
+class Embedder(Protocol):
+    """What matching by meaning needs of a model: unit vectors, whose dot product is their likeness."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors of shape (len(texts), dimensions)."""
+        ...
+
+
 GOLDEN_TOLERANCE = 0.02
+GOLDEN_COSINE = 0.99
 
 
-def check_golden(classifier: Classifier[Any]) -> None:
+def check_golden(classifier: Classifier[Any] | Embedder) -> None:
     """Score the manifest's golden inputs: a model that computes something else here must not serve.
 
+    A classifier's golden entries are `{"input", "scores"}`, an embedder's `{"input", "vector"}`.
+
     Raises:
-        ArtifactError: there are no golden inputs, or a probability is off by more than 0.02.
+        ArtifactError: there are no golden inputs or they are malformed, a probability is off by more than 0.02, or
+            a vector's cosine to the expected one is below 0.99.
     """
     manifest = classifier.manifest
     if not manifest.golden:
         raise ArtifactError(f"{manifest.name} {manifest.version} has no golden inputs to check it by.")
+    try:
+        if manifest.kind == "embedding":
+            _check_vectors(cast("Embedder", classifier))
+        else:
+            _check_scores(cast("Classifier[Any]", classifier))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{manifest.name} {manifest.version}: a golden input is malformed.") from error
+
+
+def _check_vectors(embedder: Embedder) -> None:
+    manifest = embedder.manifest
+    vectors = embedder.embed([entry["input"] for entry in manifest.golden]).astype(np.float64)
+    expected = np.array([entry["vector"] for entry in manifest.golden], dtype=np.float64)
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
+    worst = float(((vectors * expected).sum(axis=1) / lengths).min())
+    if not worst >= GOLDEN_COSINE:
+        raise ArtifactError(
+            f"{manifest.name} {manifest.version} puts a golden input at a cosine of {worst:.3f} to its place; "
+            "the processor or the runtime computes something else than where it was made."
+        )
+
+
+def _check_scores(classifier: Classifier[Any]) -> None:
+    manifest = classifier.manifest
     # A text is its own golden input; a picture is described there and made by its classifier.
     made = getattr(classifier, "golden_input", operator.itemgetter("input"))
     scores = classifier.score([made(entry) for entry in manifest.golden])

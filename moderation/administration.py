@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from moderation.domain.errors import InvalidInput, NotFound
 from moderation.domain.policy import Policy
-from moderation.features.hashes import sha256, text_digest
 from moderation.governance import accounts, banks, invitations, people, policies
 from moderation.review import labels
 from moderation.review.labels import Exported, Wanted
@@ -56,8 +55,17 @@ def publish_policy(settings: Settings, document: str) -> Policy:
         return policies.publish(held.session, document, OPERATOR, held.now)
 
 
-def create_bank(settings: Settings, name: str, kind: str, category: str, action: str, *, allow: bool) -> None:
-    """A new bank of known content.
+def create_bank(
+    settings: Settings,
+    name: str,
+    kind: str,
+    category: str,
+    action: str,
+    *,
+    allow: bool,
+    distance: float | None = None,
+) -> None:
+    """A new bank of what is known.
 
     Raises:
         InvalidInput, Conflict: as `governance.banks.create`.
@@ -72,37 +80,32 @@ def create_bank(settings: Settings, name: str, kind: str, category: str, action:
             allow=allow,
             actor=OPERATOR,
             now=held.now,
+            distance=distance,
         )
 
 
 def fill_bank(settings: Settings, name: str, contents: Sequence[bytes], note: str, *, verified: bool) -> int:
-    """Add pictures or UTF-8 texts to a bank, by digest: the content itself is not kept. How many are new.
+    """Add pictures or UTF-8 texts to a bank, whole files each. How many are new.
 
     Raises:
         NotFound: there is no such bank.
-        InvalidInput: a text is not UTF-8.
+        InvalidInput: one of them can't be matched.
     """
     with opened(settings) as held:
-        kind = banks.kind_of(held.session, name)
-        before = banks.size(held.session, name)
-        for content in contents:
-            banks.add_entry(
+        added = [
+            banks.add_content(
                 held.session,
+                held.vault,
                 bank=name,
-                digest=sha256(content) if kind == "image" else text_digest(_utf8(content)),
+                content=content,
                 note=note,
                 verified=verified,
                 actor=OPERATOR,
                 now=held.now,
             )
-        return banks.size(held.session, name) - before
-
-
-def _utf8(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidInput("This bank holds texts, and the file is not UTF-8 text.") from error
+            for content in contents
+        ]
+        return sum(one.fresh for one in added)
 
 
 def create_key(settings: Settings, client: str, scopes: Sequence[str]) -> str:

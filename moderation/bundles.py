@@ -5,6 +5,9 @@ lines, each AES-256-GCM:
 
     MODBUND1 | length | header | length | nonce | sealed manifest | length | nonce | sealed chunk | ...
 
+A row is `{ref, text | embedding, labels, policy_version, propensity, score_shown, reviewers}` and may hold more;
+`flaw` says what keeps something from being one.
+
 Every chunk is bound to the header, to its number, and to whether it is the last one: a chunk that was altered,
 left out, put elsewhere or taken from another bundle does not open, and a file that was cut off has no last one.
 The end is a promise and not a lock: whoever holds key and file can read it with a program of their own.
@@ -15,8 +18,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +38,8 @@ CHUNK = 1 << 20
 LARGEST = 64 << 20  # of a chunk: a header's length is not trusted with all memory
 NONCE = 12
 KEY_FILE = "moderation-bundle-key"
+FIELDS = ("ref", "labels", "policy_version", "propensity", "score_shown", "reviewers")
+"""What every row holds beside its text, its embedding, or both."""
 
 
 class BundleError(InvalidInput):
@@ -70,6 +76,54 @@ class Sealed:
     id: UUID
     rows: int
     manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A field of a row that is missing or not what it should be, and what it should be; never its content."""
+
+    field: str
+    wanted: str
+
+
+# Per field what it should be, in words and as a test.
+_SHAPES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "ref": ("a name that is not empty", lambda value: isinstance(value, str) and value != ""),
+    "text": ("text", lambda value: isinstance(value, str)),
+    "embedding": (
+        "a list of finite numbers that is not empty",
+        lambda value: isinstance(value, list) and value != [] and all(map(_is_number, value)),
+    ),
+    "labels": (
+        "categories, each with 0 or 1",
+        lambda value: (
+            isinstance(value, dict) and all(type(one) is int and one in (0, 1) for one in value.values())
+        ),
+    ),
+    "policy_version": ("a whole number", lambda value: type(value) is int and value >= 0),
+    "propensity": ("a number above 0 and at most 1", lambda value: _is_number(value) and 0 < value <= 1),
+    "score_shown": ("true or false", lambda value: isinstance(value, bool)),
+    "reviewers": ("a whole number from 1", lambda value: type(value) is int and value >= 1),
+}
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]  # checked just before
+
+
+def flaw(row: object, needed: Collection[str] = FIELDS) -> Flaw | None:
+    """The first thing that keeps `row` from being a row of labels; None if nothing does.
+
+    Of `needed` every field must be there; a field that is not needed must be right if it is there.
+    """
+    if not isinstance(row, dict):
+        return Flaw("labels", "a field of an object")
+    if "text" not in row and "embedding" not in row:
+        return Flaw("text", "there, or an embedding in its place")
+    for field, (wanted, fits) in _SHAPES.items():
+        if (field in row or field in needed) and not fits(row.get(field)):
+            return Flaw(field, wanted)
+    return None
 
 
 def new_key() -> bytes:

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from moderation.commands import audit as audit_commands
 from moderation.commands import backup as backup_commands
+from moderation.commands import banks as banks_commands
 from moderation.commands import erasure as erasure_commands
 from moderation.commands import holds as holds_commands
 from moderation.commands import incidents as incident_commands
 from moderation.commands import kek as kek_commands
+from moderation.commands import models as models_commands
 from moderation.commands import partners as partners_commands
 from moderation.commands import people as people_commands
 from moderation.commands import policy as policy_commands
 from moderation.commands import reports as reports_commands
+from moderation.commands import suggestions as suggestions_commands
 from moderation.commands import transparency as transparency_commands
 
 if TYPE_CHECKING:
@@ -96,7 +99,8 @@ def parser() -> argparse.ArgumentParser:
     policy_commands.add(commands, _part, _settings)
     erasure_commands.add(commands, _part, _settings)
     reports_commands.add(commands, _part, _settings)
-    _add_banks(commands)
+    banks_commands.add(commands, _part, _settings)
+    models_commands.add(commands, _part, _settings)
     people_commands.add_people(commands, _part, _settings)
     people_commands.add_keys(commands, _part, _settings)
     kek_commands.add(commands, _part, _settings)
@@ -107,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     partners_commands.add(commands, _part, _settings)
     transparency_commands.add(commands, _part, _settings)
     _add_labels(commands)
+    suggestions_commands.add(commands, _part, _settings)
     return root
 
 
@@ -179,24 +184,6 @@ def _add_webhooks(commands: Any) -> None:
     replay = _part(actions, "replay", "send given-up webhooks again, with their old ids", _replay)
     replay.add_argument("ids", nargs="*", metavar="ID")
     replay.add_argument("--all", action="store_true", help="all that were given up")
-
-
-def _add_banks(commands: Any) -> None:
-    banks = commands.add_parser("banks", help="known texts and pictures, matched exactly")
-    actions = banks.add_subparsers(title="actions", metavar="ACTION", required=True)
-    create = _part(actions, "create", "make an empty bank", _create_bank)
-    create.add_argument("name", metavar="NAME")
-    create.add_argument("--kind", required=True, choices=("text", "image"))
-    create.add_argument("--category", required=True, metavar="CATEGORY", help="of the policy, such as spam")
-    create.add_argument("--action", required=True, choices=("remove", "limit", "review", "label"))
-    create.add_argument("--allow", action="store_true", help="what matches is harmless, whatever models say")
-    add = _part(actions, "add", "add files to a bank, by digest; the content is not kept", _fill_bank)
-    add.add_argument("name", metavar="NAME")
-    add.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    add.add_argument("--note", default="", help="why, for whoever looks later")
-    add.add_argument(
-        "--verified", action="store_true", help="act on a match alone; otherwise a match goes to people"
-    )
 
 
 def _add_labels(commands: Any) -> None:
@@ -385,30 +372,6 @@ def _replay(options: argparse.Namespace) -> int:
     _say(f"{count} will be sent again.")
     if count < len(options.ids):
         _say("The others were not given up, or their endpoint is disabled.")
-    return 0
-
-
-def _create_bank(options: argparse.Namespace) -> int:
-    from moderation import administration
-
-    administration.create_bank(
-        _settings(options), options.name, options.kind, options.category, options.action, allow=options.allow
-    )
-    _say(f"Bank {options.name} is made and empty.")
-    return 0
-
-
-def _fill_bank(options: argparse.Namespace) -> int:
-    from moderation import administration
-
-    try:
-        contents = [file.read_bytes() for file in options.files]
-    except OSError as error:
-        raise Usage(f"{error.filename} can't be read: {error.strerror}.") from error
-    fresh = administration.fill_bank(
-        _settings(options), options.name, contents, options.note, verified=options.verified
-    )
-    _say(f"{fresh} added, {len(contents) - fresh} known already; workers use them from their next batch on.")
     return 0
 
 

@@ -24,8 +24,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from models import registry
+from models.serving import verified
 from moderation import settings as configuration
 from moderation import statement_sender
+from moderation.governance import models
 from moderation.settings import Settings, SettingsError
 from moderation.storage import migrate, roles
 from moderation.storage.vault import Vault, VaultError
@@ -266,6 +268,29 @@ def _statements(settings: Settings, _: Mapping[str, str]) -> str:
     return f"{counts['pending']} waiting"
 
 
+def _champions(settings: Settings, _: Mapping[str, str]) -> str:
+    engine = create_engine(settings.database_url, connect_args={"connect_timeout": 5})
+    try:
+        with Session(engine) as session:
+            wanted = models.wanted(session, settings.models)
+            troubles = models.troubles(session)
+    except SQLAlchemyError as error:
+        raise Trouble("the database could not be asked", "Mend the database first.") from error
+    finally:
+        engine.dispose()
+    for one in wanted:
+        try:
+            verified(one)
+        except registry.ArtifactError as error:
+            remedy = f"Put its files back, or go back: moderation models rollback {one.name} --by EMAIL"
+            raise Trouble(str(error), remedy) from error
+    if troubles:
+        name, why = min(troubles.items())
+        remedy = f"The version before serves. Go back: moderation models rollback {name} --by EMAIL"
+        raise Trouble(f"{name} was refused by a worker: {why}", remedy, State.WARNING)
+    return ", ".join(f"{one.name} {one.version}" for one in wanted) or "none yet; run: moderation migrate"
+
+
 def _models() -> str:
     try:
         manifests = registry.shipped()
@@ -285,6 +310,7 @@ CHECKS: dict[str, Callable[[Settings, Mapping[str, str]], str]] = {
     "Role": _role,
     "Broker": _broker,
     "Images": _blobs,
+    "Champions": _champions,
     "Statements": _statements,
 }
 

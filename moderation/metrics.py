@@ -125,5 +125,13 @@ KEK_BEHIND = Gauge(
     multiprocess_mode="mostrecent",
 )
 MODEL_INFO = Gauge(
-    "moderation_model_info", "The model versions being served.", ["name", "version"], multiprocess_mode="max"
+    "moderation_model_info",
+    "1 for each model version that serves in a process that lives.",
+    ["name", "version"],
+    multiprocess_mode="livemax",
+)
+MODEL_CHANGES = Counter(
+    "moderation_model_changes_total",
+    "Versions that a process was to serve, by what came of it.",
+    ["name", "outcome"],
 )

@@ -50,6 +50,10 @@ class Work:
     retry_seconds: float = 2.0
     poll_seconds: float = 0.05
     model_threads: int = 1
+    burst_authors: int = (
+        5  # of the same text within `burst_minutes`, at most an hour (`docs/text-signals.md`)
+    )
+    burst_minutes: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +87,18 @@ class Settings:
     console_url: str = ""
     oidc: Oidc | None = None
     reports: str = "monthly"  # how often reports on audit, retention and access are signed
+    model_dir: Path | None = None  # where versions that are added here are kept; None: beside the blobs
     checkpoint_dir: Path | None = None  # where checkpoints of the audit log are written besides
     # Where statements of reasons are sent, and by which token; empty: they are not.
     statements_url: str = ""
     statements_token: str = field(default="", repr=False)
     limits: Limits = field(default_factory=Limits)
     work: Work = field(default_factory=Work)
+
+    @property
+    def models(self) -> Path:
+        """The folder of the model versions that were added here."""
+        return self.model_dir or self.blob_dir.absolute().parent / "models"
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -115,6 +125,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         console_url=_origin(environment, insecure),
         oidc=_oidc(environment, insecure),
         reports=_schedule(environment),
+        model_dir=_folder(environment, "MODEL_DIR"),
         checkpoint_dir=_folder(environment, "CHECKPOINT_DIR"),
         statements_url=_statements_url(environment, insecure),
         statements_token=_get(environment, "STATEMENTS_TOKEN", ""),
@@ -131,6 +142,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             max_attempts=_count(environment, "MAX_ATTEMPTS", work.max_attempts),
             retry_seconds=_number(environment, "RETRY_SECONDS", work.retry_seconds),
             model_threads=_count(environment, "MODEL_THREADS", work.model_threads),
+            burst_authors=_count(environment, "BURST_AUTHORS", work.burst_authors),
+            burst_minutes=_number(environment, "BURST_MINUTES", work.burst_minutes),
         ),
     )
     if not insecure:

@@ -53,7 +53,7 @@ def prepare(settings: Settings) -> FirstRun | None:
         # A restored copy is older than what it forgot: whoever was erased is hidden again before anybody is served.
         erasure.replay(databases, now)
         with transaction(databases.content) as session:
-            models.register(session, shipped(), now)
+            models.settle(session, shipped(), settings.models, now)
             # A published policy stays: the default document is only ever the first one.
             if not policies.published(session):
                 policies.publish(session, policies.default_document(), "operator", now)

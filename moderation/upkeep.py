@@ -37,7 +37,7 @@ from moderation.governance import (
 from moderation.governance.erasing import months, orphans, records, trained
 from moderation.governance.erasing.carrying import Pace
 from moderation.governance.policies import PolicyCache
-from moderation.review import labels, listing
+from moderation.review import bursts, labels, listing, suggestions
 from moderation.settings import Settings
 from moderation.storage import items, partitions
 from moderation.storage.blobs import FolderBlobs
@@ -218,6 +218,9 @@ def _sweep(upkeep: Upkeep) -> bool:
     while swept == SWEEP_ITEMS and pace.on():
         swept = erasure.sweep(upkeep.databases, upkeep.vault, upkeep.blobs, datetime.now(UTC), SWEEP_ITEMS)
         total += swept
+    with transaction(upkeep.databases.content, durable=False) as session:
+        bursts.sweep(session, datetime.now(UTC))
+    suggestions.sweep(upkeep.databases, upkeep.vault, datetime.now(UTC), SWEEP_ITEMS)
     while authors == SWEEP_ITEMS and pace.on():
         authors = erasure.sweep_authors(upkeep.databases, upkeep.vault, datetime.now(UTC), SWEEP_ITEMS)
     if total:

@@ -1,11 +1,12 @@
-"""A worker process: one RQ queue, models loaded once, registered jobs only."""
+"""A worker process: one RQ queue, models that follow their champions, registered jobs only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from random import SystemRandom
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import structlog
 from redis import Redis
@@ -13,18 +14,18 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.timeouts import UnixSignalDeathPenalty
 
-from models.image import ImageClassifier
-from models.runtime import Classifier, check_golden
-from models.text import TextClassifier
-from moderation import jobs, metrics
+from models.registry import Kind
+from moderation import jobs
 from moderation.features.decode import Decoder
-from moderation.governance import models
 from moderation.governance.policies import PolicyCache
 from moderation.jobs import Handler
+from moderation.pipeline.matchers import Matchers
 from moderation.pipeline.run import Tools
+from moderation.review.bursts import BurstRule
+from moderation.serving import Following
 from moderation.settings import Settings
 from moderation.storage.blobs import FolderBlobs
-from moderation.storage.database import Databases, connect, transaction
+from moderation.storage.database import Databases, connect
 from moderation.storage.vault import Vault
 
 log = structlog.get_logger()
@@ -92,8 +93,12 @@ def opened(settings: Settings, queue: str, dice: Callable[[], float] = DICE) -> 
     with ExitStack() as stack:
         stack.callback(databases.dispose)
         if queue == jobs.SCREENING:
-            tools = _tools(settings, databases, vault, stack.enter_context(Decoder()), dice)
-            RegisteredJob.handlers = {jobs.SCREEN_JOB: _contained(jobs.screen_handler(settings, tools))}
+            following = stack.enter_context(_following(settings, databases))
+            matchers = stack.enter_context(_matchers(settings, databases))
+            tools = _tools(
+                settings, databases, vault, stack.enter_context(Decoder()), following, matchers, dice
+            )
+            RegisteredJob.handlers = {jobs.SCREEN_JOB: _contained(_screening(settings, tools, following))}
         else:
             deliver = jobs.deliver_handler(settings, databases.content, vault)
             RegisteredJob.handlers = {jobs.DELIVER_JOB: _contained(deliver)}
@@ -114,10 +119,45 @@ def tools(settings: Settings, dice: Callable[[], float] = DICE) -> Iterator[Tool
     """What screening needs, for whoever screens without a queue."""
     databases = connect(settings.database_url, settings.keystore_url, pool_size=2)
     try:
-        with Decoder() as decoder:
-            yield _tools(settings, databases, Vault(databases.keystore, settings.kek), decoder, dice)
+        with (
+            Decoder() as decoder,
+            _following(settings, databases) as following,
+            _matchers(settings, databases) as matchers,
+        ):
+            vault = Vault(databases.keystore, settings.kek)
+            yield _tools(settings, databases, vault, decoder, following, matchers, dice)
     finally:
         databases.dispose()
+
+
+def _following(settings: Settings, databases: Databases) -> Following:
+    """The classifiers of texts and pictures, loaded before the first item is taken in hand.
+
+    Raises:
+        models.registry.ArtifactError: a runtime or processor that computes something else must not judge anybody's
+            post, and neither the champion nor the one before it does.
+    """
+    following = Following(databases.content, settings.models, ("text", "image"), settings.work.model_threads)
+    following.start()
+    return following
+
+
+@contextmanager
+def _matchers(settings: Settings, databases: Databases) -> Iterator[Matchers]:
+    """What looks for banks' entries. The embedding model is loaded when there is a claim to look for."""
+    kinds: tuple[Kind, ...] = ("embedding",)
+    with Following(databases.content, settings.models, kinds, settings.work.model_threads) as following:
+        yield Matchers(lambda: next(iter(following.current().embedding), None))
+
+
+def _screening(settings: Settings, tools: Tools, following: Following) -> Handler:
+    """The job `screen` with the champions of the moment: a batch keeps those it began with."""
+
+    def screen(token: str, ids: list[str]) -> None:
+        served = following.current()
+        jobs.screen_handler(settings, replace(tools, text=served.text, image=served.image))(token, ids)
+
+    return screen
 
 
 def _contained(handler: Handler) -> Handler:
@@ -136,26 +176,24 @@ def _contained(handler: Handler) -> Handler:
 
 
 def _tools(
-    settings: Settings, databases: Databases, vault: Vault, decoder: Decoder, dice: Callable[[], float]
+    settings: Settings,
+    databases: Databases,
+    vault: Vault,
+    decoder: Decoder,
+    following: Following,
+    matchers: Matchers,
+    dice: Callable[[], float],
 ) -> Tools:
-    threads = settings.work.model_threads
-    with transaction(databases.content) as session:
-        manifests = models.champions(session)
-    text = [TextClassifier(manifest, threads) for manifest in manifests if manifest.kind == "text"]
-    image = [ImageClassifier(manifest, threads) for manifest in manifests if manifest.kind == "image"]
-    served: list[Classifier[Any]] = [*text, *image]
-    for classifier in served:
-        # A runtime or processor that computes something else must not judge anybody's post.
-        check_golden(classifier)
-        manifest = classifier.manifest
-        metrics.MODEL_INFO.labels(manifest.name, manifest.version).set(1)
+    served = following.current()
     return Tools(
         databases=databases,
         vault=vault,
         blobs=FolderBlobs(settings.blob_dir),
         policies=PolicyCache(),
         decoder=decoder,
-        text=text,
-        image=image,
+        text=served.text,
+        image=served.image,
         dice=dice,
+        banks=matchers,
+        bursts=BurstRule(settings.work.burst_authors, min(settings.work.burst_minutes, 30.0)),
     )

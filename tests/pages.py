@@ -142,7 +142,7 @@ _ALWAYS = (
     "/console/account/passkeys/new", "/console/second-factor", "/console/governance/holds",
     "/console/governance/preservations", "/console/governance/disclosures", "/console/governance/incidents",
     "/console/governance/transparency", "/console/governance/statements", "/console/governance/reports",
-    "/console/policy/drafts",
+    "/console/policy/drafts", "/console/models",
     "/console/governance/requests", "/console/governance/minors", "/console/governance/partners",
 )  # fmt: skip
 _ONE_OF_EACH = {
@@ -182,6 +182,7 @@ _ONE_OF_EACH = {
     "/console/policy/drafts/{draft_id}": "SELECT id FROM policy_drafts ORDER BY name DESC LIMIT 1",
     "/console/policy/drafts/{draft_id}/simulate": "SELECT id FROM policy_drafts ORDER BY name DESC LIMIT 1",
     "/console/governance/reports/{report_id}": "SELECT id FROM signed_reports ORDER BY kind LIMIT 1",
+    "/console/models/{name}/{version}": "SELECT name, version FROM models WHERE kind = 'text' LIMIT 1",
     "/console/people/{person_id}": "SELECT id FROM people ORDER BY id LIMIT 1",
 }
 

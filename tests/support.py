@@ -74,7 +74,7 @@ def drain(settings: Settings, dice: float = 1.0) -> None:
 
 def bank_of(databases: Databases, digest: bytes, action: str, now: datetime, **changes: Any) -> None:
     """A bank with one verified entry, so that a mild post is limited, removed or reviewed for certain."""
-    options = {"kind": "text", "category": "spam", "allow": False, "verified": True} | changes
+    options: dict[str, Any] = {"kind": "text", "category": "spam", "allow": False, "verified": True} | changes
     verified = options.pop("verified")
     with transaction(databases.content) as session:
         name = f"bank_{digest.hex()[:8]}_{action}"

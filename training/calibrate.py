@@ -18,7 +18,7 @@ from models.ngrams import NgramModel
 from models.text import Forward, Logits, Windowing, mixed, normalise, open_tokenizer, window_logits
 from training.common import Matrix, Run, TrainingError, digest, progress
 from training.dataset import HEADS, Row, held_out_labels, read
-from training.metrics import Platt, Vector, platt
+from training.metrics import Platt, Vector, best_threshold, platt
 
 ENOUGH = 100
 """Positives that a head needs for a weight of its own."""
@@ -129,6 +129,19 @@ def probabilities(logits: Logits, outputs: dict[str, Platt]) -> Matrix:
     """Calibrated probabilities of shape (n, heads)."""
     columns = [outputs[head](logits[:, i].astype(np.float64)) for i, head in enumerate(HEADS)]
     return np.stack(columns, axis=1)
+
+
+def fit_thresholds(probability: Matrix, labels: Matrix) -> dict[str, float]:
+    """Per head the probability from which it says yes where a yes or no is asked: the best F1 on these rows.
+
+    Of a calibrated score it lies at half of the best F1 (Lipton et al. 2014), so seldom above one half. A policy
+    has bands of its own; suites and comparisons need one number.
+    """
+    result = {}
+    for column, head in enumerate(HEADS):
+        known = ~np.isnan(labels[:, column])
+        result[head] = round(best_threshold(labels[known, column], probability[known, column]), 4)
+    return result
 
 
 def described(outputs: dict[str, Platt], labels: Matrix) -> dict[str, Any]:

@@ -7,14 +7,18 @@ from typing import Any
 
 SOURCES: Mapping[str, tuple[str, str]] = {
     "cad": ("Contextual Abuse Dataset (Vidgen et al. 2021)", "CC BY 4.0"),
+    "civil": ("Civil Comments (Borkan et al. 2019)", "CC0"),
     "context_toxicity": ("Pavlopoulos et al. 2020", "Apache-2.0"),
-    "contrast": ("our own harmless sentences about groups of people", "Apache-2.0"),
+    "contrast": ("our own texts from patterns, in pairs of harmful and harmless", "Apache-2.0"),
     "davidson": ("Davidson et al. 2017", "MIT"),
     "dynahate": ("Vidgen et al. 2021, dev part", "CC BY 4.0"),
     "edos": ("SemEval-2023 task 10", "CC0"),
     "hatemoji": ("HatemojiBuild (Kirk et al. 2022)", "CC BY 4.0"),
+    "jigsaw": ("Jigsaw / Wikipedia comments", "CC0 labels, **CC BY-SA 3.0** text"),
     "jigsaw_bin": ("Jigsaw / Wikipedia comments, part", "CC0 labels, **CC BY-SA 3.0** text"),
     "jigsaw_ml": ("Jigsaw / Wikipedia comments, part", "CC0 labels, **CC BY-SA 3.0** text"),
+    "lines": ("labelled texts that the trainer brought", "as the trainer says"),
+    "own": ("labels of the installation's own people", "not shipped"),
     "paradetox": ("Logacheva et al. 2022", "CC0"),
     "reddit27": ("Low et al. 2020", "PDDL / CC BY"),
     "sbic": ("Social Bias Frames, dev part", "CC BY 4.0"),
@@ -32,8 +36,9 @@ TEMPLATE = """\
 English text to calibrated probabilities of
 {categories}.
 A sentence encoder (all-MiniLM-L6-v2, 22 million parameters) fine-tuned with one sigmoid head per category,
-{precision}, one ONNX file. This card is generated from the manifest; its numbers are measured, with 95 %
-bootstrap intervals in brackets.
+{precision}, and beside it a linear model on hashed n-grams of characters and words; a weighted sum of their
+logits is calibrated. The n-grams count {ngrams}. This card is generated from the manifest; its numbers are
+measured, with 95 % bootstrap intervals in brackets.
 
 ## What it is for
 Sorting traffic for a moderation service that sends what is uncertain to people. A probability is
@@ -43,7 +48,9 @@ and certify on your own audited labels before anything acts on a score alone.
 ## Held-out rows
 {held_out_rows} rows from the sources' own dev parts, or by hash where a source has none; half of what was
 held out, the other half fitted the calibration. Duplicates, after dropping case, space, punctuation and
-digits, were removed before splitting. Rows of sources that published only positives are left out per head.
+digits, were removed before splitting, and training rows that nearly equal a held-out one after it. Some labels
+of thin heads are our own, by one reader (training/annotations.md). Rows of sources that published only
+positives are left out per head.
 
 {held_out}
 
@@ -55,15 +62,21 @@ AP depends on the share of positives. Heads under about 100 positives carry no c
 ## Sources it never saw
 {unseen}
 
-At most 4,000 rows a source with all positives among them, so AUC only. Texts that other sources quote were
-taken out of this part and count as seen; a source that others quote is unseen as texts, not as a domain.
-
 ## Harmless sentences about groups of people
 Published identity templates (Dixon et al. 2018): {templates} harmless ones, counted as false positives from
 probability 0.5. A short praise of a person that names their group is among the hardest inputs for a model
 like this; let no score remove such a text by itself.
 
 {identity}
+{hatecheck}
+## Suites of our own
+{suites}
+
+## Other languages
+{languages}
+
+## Gates
+{gates}
 
 ## Numbers and precision
 - ONNX fp32 against torch: at most {onnx:.1g} in the logits.
@@ -81,26 +94,47 @@ in calibration or evaluation. The mapping from dataset labels to categories is `
 |---|---|---|---|---|
 {sources}
 
-Two sources are share-alike: the Wikipedia comments, and the Stormfront posts, which are for measuring (the
-training texts counted there are ones that other sources quote). The weights are offered under Apache-2.0, as
-is the base model, with these sources named. None of the texts is shipped.
+Two sources are share-alike: the Wikipedia comments and the Stormfront posts. The weights are offered under
+Apache-2.0, as is the base model, with these sources named. None of the published texts is shipped.
 
 ## Limits
-- English only. No other language was measured; none is claimed.
-- Negated hate ("nobody should hate ..."), counter-speech and quotation are where models of this kind fail
-  most. They were not measured apart here: expect this one to fail on them too, and look at appeals.
+- English only. What other languages get is stated above and not claimed.
+- Negation, counter-speech, quotation and reclaimed words are where models of this kind fail most. Pairs of
+  our own were trained against it; what is left of it is in the functions above that score lowest.
 - Hate that hides in emoji and hate written to fool models is ranked far worse than plain hate: compare the
   rows of `hatemoji`, `edos` and `dynahate` above.
 - Labels are partial and from many guidelines: "hate" in one source is "offensive" in another, and a head's
   probability is a blend of them.
-- `threat`, `sexual` and `self_harm` rest on few positive training texts: {thin}.
-  `self_harm` was learned from long posts of one forum against other forums; short remarks are outside of it.
-- `spam` was learned from e-mail and text messages. Spam does not transfer well between channels.
-- Not covered: fraud as such, illegal goods, the sexualisation of minors, graphic violence, truth.
-- One harsh sentence among calm ones is diluted by its window: the golden insult, put behind a long calm text,
-  falls from about 0.7 to about 0.2 for harassment. Scoring sentence by sentence would cost several times as much.
+- `threat`, `sexual`, `self_harm` and `fraud` rest on few positive training texts, many of them our own: {thin}.
+- `spam` was learned from e-mail and text messages and `fraud` from those and from our own patterns. Spam does not
+  transfer well between channels.
+- Not covered: illegal goods, the sexualisation of minors, violence that is no threat, truth.
+- One harsh sentence among calm ones is diluted by its window. Scoring sentence by sentence would cost several
+  times as much.
 - Long texts are scored as the worst of up to {windows} windows; beyond that, windows are spaced out and
   text between them goes unread.
+"""
+
+
+PARTS = (
+    ("harmful", "all harmful"),
+    ("harmless", "all harmless"),
+    ("non_hateful", "all non-hateful"),
+    ("overall", "all"),
+)
+"""Parts of the functional report, and what the card calls them."""
+LANGUAGE_HEADS = ("toxicity", "hate")
+
+UNSEEN_NOTE = """\
+At most 4,000 rows a source with all positives among them, so AUC only. Texts that other sources quote were
+taken out of this part and count as seen; a source that others quote is unseen as texts, not as a domain."""
+
+HATECHECK_SECTION = """
+## HateCheck
+Röttger et al. 2021, never trained on. Right is a probability for `hate` on the right side of 0.5; AUC over all
+cases {auc}.
+
+{table}
 """
 
 
@@ -118,7 +152,12 @@ def card(manifest: Mapping[str, Any]) -> str:
         held_out_rows=_thousands(sum(int(s["rows"]) for s in data["counts"].get("evaluate", {}).values())),
         held_out=_held_out(held_out),
         by_source=_by_source(held_out),
-        unseen=_by_source({h: metrics["unseen"][h] for h in held_out}, ranks=("auc",)),
+        unseen=_unseen({head: metrics["unseen"][head] for head in held_out} if "unseen" in metrics else {}),
+        hatecheck=_hatecheck(metrics.get("hatecheck")),
+        ngrams=_ngrams(window.get("ngram_weights", {})),
+        suites=_suites(metrics.get("suites", {})),
+        languages=_languages(metrics.get("languages", {})),
+        gates=_gates(manifest.get("gates", ()), manifest.get("waived", {})),
         templates=metrics.get("identity_templates", {}).get("harmless", "no"),
         identity=_identity(metrics.get("identity_templates", {})),
         onnx=metrics["onnx_against_torch"]["max_abs_logit"],
@@ -175,6 +214,79 @@ def _by_source(report: Mapping[str, Any], ranks: tuple[str, ...] = ("auc", "ap")
     return _table(("category", "source", "positives / labelled", *(r.upper() for r in ranks)), rows)
 
 
+def _unseen(report: Mapping[str, Any]) -> str:
+    if not report:
+        return "None: every source was trained on. How well this recipe transfers is measured apart."
+    return f"{_by_source(report, ranks=('auc',))}\n\n{UNSEEN_NOTE}"
+
+
+def _hatecheck(report: Mapping[str, Any] | None) -> str:
+    if report is None:
+        return ""
+    found = {**report["functionalities"], "all": report}
+    rows = [(name, str(one["cases"]), f"{100 * one['right']:.0f} %") for name, one in found.items()]
+    table = _table(("functionality", "cases", "right"), rows)
+    return HATECHECK_SECTION.format(auc=report["auc"], table=table)
+
+
+def _ngrams(weights: Mapping[str, float]) -> str:
+    """Heads by the weight that they share."""
+    shared: dict[float, list[str]] = {}
+    for head, weight in weights.items():
+        shared.setdefault(weight, []).append(head)
+    parts = [f"{weight:.2g} for {', '.join(heads)}" for weight, heads in sorted(shared.items())]
+    return "; ".join(parts) or "nothing"
+
+
+def _suites(found: Mapping[str, Any]) -> str:
+    """The functional suite from its lowest function up, and what tricks cost."""
+    if not found:
+        return "Not measured."
+    functional, evasion, clean = found["functional"], found["evasion"], found["clean"]
+    functions = sorted(functional["functions"].items(), key=lambda item: (item[1]["accuracy"], item[0]))
+    named = (*functions, *((name, functional[part]) for part, name in PARTS))
+    rows = [
+        (name, f"{one['right']} / {one['cases']}", f"{100 * one['accuracy']:.0f} %") for name, one in named
+    ]
+    plain, lost = evasion["without_views"], evasion["with_views"]["lost"]
+    return (
+        _table(("function", "right", "share"), rows)
+        + f"\n\nSpelling tricks on {evasion['positives']} of the harmful cases: recall falls from "
+        f"{plain['plain']['recall']:.2f} by {plain['lost']:.2f} on average, and with the\nviews scored beside "
+        f"a text by {lost:.2f}. Of {_thousands(clean['sentences'])} clean sentences in several scripts "
+        f"{clean['by_view_alone']} are flagged by a view\nalone."
+    )
+
+
+def _languages(found: Mapping[str, Any]) -> str:
+    if not found:
+        return "None was measured; none is claimed."
+    rows = [
+        (
+            language,
+            str(entry["rows"]),
+            *(
+                f"{entry[head]['auc']:.3f}" if entry.get(head, {}).get("auc") else "-"
+                for head in LANGUAGE_HEADS
+            ),
+        )
+        for language, entry in sorted(found.items())
+    ]
+    return "Measured and not claimed, AUC:\n\n" + _table(("language", "rows", *LANGUAGE_HEADS), rows)
+
+
+def _gates(found: Sequence[Mapping[str, Any]], waived: Mapping[str, str]) -> str:
+    """What was asked and not shown, and why it serves nevertheless if it does."""
+    if not found:
+        return "None was judged."
+    failed = [gate for gate in found if not gate["passed"]]
+    lines = [f"{len(found) - len(failed)} of {len(found)} passed; the manifest holds each with its number."]
+    for gate in failed:
+        reason = waived.get(gate["name"])
+        lines.append(f"- {gate['sentence']}" + (f" Waived: {reason}" if reason else ""))
+    return "\n".join(lines)
+
+
 def _identity(report: Mapping[str, Any]) -> str:
     if not report:
         return "Not measured: the templates were not there."
@@ -205,7 +317,7 @@ def _sources(counts: Mapping[str, Any]) -> str:
 
 def _thin(counts: Mapping[str, Any]) -> str:
     found = []
-    for head in ("threat", "sexual", "self_harm"):
+    for head in ("threat", "sexual", "self_harm", "fraud"):
         positives = sum(
             int(source.get(head, "0/0").split("/")[0]) for source in counts.get("train", {}).values()
         )

@@ -17,10 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-STAGES = ("dataset", "train", "ngrams", "calibrate", "evaluate", "export")
+STAGES = ("dataset", "train", "ngrams", "calibrate", "evaluate", "export", "register")
 
 # Arguments that say where something lies on somebody's machine, or what is to be done, and so change no result.
-PLACES = ("data", "run", "out", "stage", "bundle", "key", "start")
+PLACES = (
+    "data", "run", "out", "stage", "bundle", "key", "start", "jigsaw", "civil", "lines", "hatecheck", "champion",
+    "waive",
+)  # fmt: skip
 
 Matrix = NDArray[np.float64]
 
@@ -69,6 +72,13 @@ def write_json(path: Path, document: Any) -> None:
     """Write JSON by way of a neighbour, so that a crash never leaves half a file."""
     partial = path.with_suffix(path.suffix + ".partial")
     partial.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def save_arrays(path: Path, **arrays: Any) -> None:
+    """Write an `.npz` by way of a neighbour, as `write_json` does."""
+    partial = path.with_name(f"partial-{path.name}")
+    np.savez(partial, **arrays)
     partial.replace(path)
 
 

@@ -196,6 +196,21 @@ def held_out_labels(rows: Sequence[Row]) -> Matrix:
     return result
 
 
+def lacking(rows: Sequence[Row]) -> list[str]:
+    """Heads that can't be trained or calibrated from `rows`, each with what is missing."""
+    held = [row for row in rows if row.part == "calibrate"]
+    known = held_out_labels(held).reshape(-1, len(HEADS))
+    result = []
+    for column, head in enumerate(HEADS):
+        if not any(row.labels.get(head) == 1 for row in rows if row.part == "train"):
+            result.append(f"{head} has no yes to train on")
+        elif missing := [
+            word for value, word in ((1, "yes"), (0, "no")) if not (known[:, column] == value).any()
+        ]:
+            result.append(f"{head} has no {' and no '.join(missing)} to calibrate on")
+    return result
+
+
 def apart(rows: Sequence[Row]) -> list[Row]:
     """`rows` without training rows that nearly equal a held-out row.
 
@@ -397,9 +412,11 @@ def gather(run: Run, arguments: Namespace) -> Gathered:
     for name, reader in readers.READERS.items():
         for file in files[name]:
             found.take(reader(file), unseen)
-    if arguments.bundle is not None:
-        found.take(read_bundle(arguments.bundle, arguments.key, datetime.now(UTC)), unseen)
-        header = bundles.header_of(arguments.bundle)
+    if arguments.key is not None and len(arguments.bundle) > 1:
+        raise TrainingError("--key is for one bundle; lay each other's key beside it, as BUNDLE.key.")
+    for bundle in arguments.bundle:
+        found.take(read_bundle(bundle, arguments.key, datetime.now(UTC)), unseen)
+        header = bundles.header_of(bundle)
         found.data[f"bundle {header.id}"] = header.manifest_sha256
     found.cases = cases(files[CASES])
     for name, given in files.items():

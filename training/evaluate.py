@@ -11,13 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.text import Logits
-from training.calibrate import probabilities, torch_logits
+from training.calibrate import combined, ngram_logits, probabilities, torch_logits
 from training.common import Matrix, Run, progress, write_json
 from training.dataset import HEADS, Row, held_out_labels, labels, read
-from training.metrics import Metric, Platt, Vector, auc, average_precision, brier, ece, interval
+from training.metrics import (
+    Metric,
+    Platt,
+    Vector,
+    auc,
+    average_precision,
+    brier,
+    ece,
+    group_aucs,
+    interval,
+    power_mean,
+)
 from training.plots import plot_precision_recall, plot_reliability
+from training.readers import CASES
 
 TEMPLATES = "bias_templates_en.csv"
 Score = Callable[[str, list[Row]], Logits]
@@ -66,12 +79,14 @@ def report(
 
 
 def by_source(truth: Vector, probability: Vector, resamples: int, seed: int) -> dict[str, Any]:
-    """Counts, and AUC and AP where there are enough of both classes."""
+    """Counts, and AUC, AP and ECE where there are enough of both classes."""
     positives = int(truth.sum())
     entry: dict[str, Any] = {"labelled": len(truth), "positives": positives}
     if min(positives, len(truth) - positives) >= FEWEST:
         for name in ("auc", "ap"):
             entry[name] = measured(METRICS[name], truth, probability, resamples, seed)
+        # Far from the mix that calibration was fitted on: the price of a source is to be seen, not judged.
+        entry["ece"] = rounded(ece(truth, probability))
     return entry
 
 
@@ -105,9 +120,10 @@ def read_templates(path: Path) -> list[Row]:
 
 
 def identity_report(rows: Sequence[Row], probability: Matrix) -> dict[str, Any]:
-    """False-positive rate of each identity term at probability 0.5, and the ranking of the two sides.
+    """False-positive rate of each identity term at probability 0.5, and the ranking within and across terms.
 
-    A harmless template that scores 0.5 or more for toxicity, hate or harassment counts as one.
+    A harmless template that scores 0.5 or more for toxicity, hate or harassment counts as one. The AUCs are
+    Borkan's three of each term against all others, with their generalized mean; `worst` names the lowest.
     """
     columns = [HEADS.index(head) for head in ("toxicity", "hate", "harassment")]
     toxic = labels(rows)[:, HEADS.index("toxicity")]
@@ -125,8 +141,39 @@ def identity_report(rows: Sequence[Row], probability: Matrix) -> dict[str, Any]:
             "terms": len(rates),
             "worst_terms": worst,
             "auc": round(auc(toxic, p), 4),
+            **group_report(terms, toxic, p),
         }
     return result
+
+
+def group_report(terms: NDArray[np.str_], truth: Vector, probability: Vector) -> dict[str, Any]:
+    """Subgroup, BPSN and BNSP AUC (Borkan et al. 2019): generalized mean over terms, and the five lowest."""
+    found = {str(term): group_aucs(truth, probability, terms == term) for term in np.unique(terms)}
+    result: dict[str, Any] = {}
+    for kind in ("subgroup", "bpsn", "bnsp"):
+        values = {term: getattr(aucs, kind) for term, aucs in found.items()}
+        known = {term: round(value, 4) for term, value in values.items() if np.isfinite(value)}
+        worst = dict(sorted(known.items(), key=lambda item: item[1])[:5])
+        result[f"{kind}_auc"] = {"mean": rounded(power_mean(np.array(list(values.values())))), "worst": worst}
+    return result
+
+
+def hatecheck_report(rows: Sequence[Row], probability: Matrix) -> dict[str, Any]:
+    """How many of HateCheck's cases are on the right side of 0.5 for hate, per functionality and over all."""
+    truth, hate = labels(rows)[:, HEADS.index("hate")], probability[:, HEADS.index("hate")]
+    right, names = (hate >= 0.5) == (truth == 1), np.array([row.source for row in rows])
+    return {
+        "cases": len(rows),
+        "right": round(float(right.mean()), 4),
+        "auc": rounded(auc(truth, hate)),
+        "functionalities": {
+            str(name): {
+                "cases": int((names == name).sum()),
+                "right": round(float(right[names == name].mean()), 4),
+            }
+            for name in np.unique(names)
+        },
+    }
 
 
 def evaluate_held_out(
@@ -145,11 +192,13 @@ def evaluate_elsewhere(
 ) -> dict[str, Any]:
     """What only the model that ships is measured on: sources never trained on, and identity templates."""
     rows = read(run, "unseen")
-    probability = probabilities(score("unseen", rows), outputs)
-    sources = [row.source for row in rows]
-    result: dict[str, Any] = {
-        "unseen": report(probability, labels(rows), sources, arguments.resamples, arguments.seed)
-    }
+    result: dict[str, Any] = {}
+    if rows:
+        probability = probabilities(score("unseen", rows), outputs)
+        sources = [row.source for row in rows]
+        result["unseen"] = report(probability, labels(rows), sources, arguments.resamples, arguments.seed)
+    if rows := read(run, CASES):
+        result["hatecheck"] = hatecheck_report(rows, probabilities(score(CASES, rows), outputs))
     if (arguments.data / TEMPLATES).exists():
         rows = read_templates(arguments.data / TEMPLATES)
         result["identity_templates"] = identity_report(rows, probabilities(score("templates", rows), outputs))
@@ -159,9 +208,10 @@ def evaluate_elsewhere(
 def main(run: Run, arguments: Namespace) -> None:
     """Measure the fine-tuned model; write `metrics-torch.json`, two plots and the record."""
     started = time.monotonic()
-    fitted = run.record("calibrate")["outputs"]
-    outputs = {head: Platt(found["scale"], found["shift"]) for head, found in fitted.items()}
-    logits = torch_logits(run, "evaluate", read(run, "evaluate"), arguments)
+    fitted, rows = run.record("calibrate"), read(run, "evaluate")
+    outputs = {head: Platt(found["scale"], found["shift"]) for head, found in fitted["outputs"].items()}
+    encoder, ngrams = torch_logits(run, "evaluate", rows, arguments), ngram_logits(run, rows)
+    logits = combined(encoder, ngrams, fitted["ngram_weights"])
     metrics = evaluate_held_out(run, "torch", logits, outputs, arguments)
     write_json(run.path("metrics-torch.json"), metrics)
     run.finish("evaluate", arguments, started, auc={head: metrics[head].get("auc") for head in HEADS})

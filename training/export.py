@@ -15,16 +15,26 @@ from typing import Any
 
 import numpy as np
 
-from models.registry import Manifest, file_sha256, write_manifest
+from models.registry import ARTIFACTS, MANIFEST, Manifest, file_sha256, newest, write_manifest
 from models.runtime import check_golden, open_session
 from models.text import NORMALISER, Forward, Logits, TextClassifier
 from training.calibrate import (
-    combined, described, fit_outputs, fit_weights, ngram_logits, score_rows, torch_logits, windowing
+    combined,
+    described,
+    fit_outputs,
+    fit_thresholds,
+    fit_weights,
+    ngram_logits,
+    probabilities,
+    score_rows,
+    torch_logits,
+    windowing,
 )  # fmt: skip
 from training.card import card
-from training.common import Matrix, Run, TrainingError, progress, write_json
+from training.common import Matrix, Run, TrainingError, digest, progress, write_json
 from training.dataset import HEADS, Row, held_out_labels, read
 from training.evaluate import evaluate_elsewhere, evaluate_held_out, rounded
+from training.gating import Asked, gates, measure
 from training.metrics import Platt, auc
 from training.quantise import export_fp32, quantise_rows
 
@@ -33,13 +43,16 @@ GATE = 0.005
 SAME = 1e-3
 """Largest difference in logits between torch and the fp32 ONNX file that still counts as rounding."""
 NEIGHBOURS = 500
+COMPARED = 4_000
+"""Held-out rows on which candidate and champion are compared, at most."""
 
 # What the manifest takes over from the records of the earlier stages.
 TRAINING_FACTS = (
     "arguments", "began_with", "rows", "texts_seen", "repeats", "log", "torch", "model_sha256"
 )  # fmt: skip
 DATA_FACTS = (
-    "data", "rows_sha256", "mapping", "unseen", "caps", "held_out", "assumed_no", "implied_by_not_toxic", "counts"
+    "data", "rows_sha256", "mapping", "readers", "unseen", "caps", "held_out", "assumed_no", "implied_by_not_toxic",
+    "counts",
 )  # fmt: skip
 
 # Mild sentences of our own. A machine on which these score otherwise computes something else.
@@ -72,7 +85,7 @@ def score_file(path: Path, run: Run, part: str, rows: list[Row], arguments: Name
 
 
 def compare(path: Path, run: Run, arguments: Namespace) -> float:
-    """Largest absolute difference in logits between torch and the fp32 file, over 256 held-out rows.
+    """Largest absolute difference in logits between torch and the fp32 file, over up to 256 held-out rows.
 
     Raises:
         TrainingError: it is more than rounding.
@@ -135,7 +148,7 @@ def document(
             for head in HEADS
         ],
         "training": {key: train[key] for key in TRAINING_FACTS} | {"ngrams": ngram_facts(run)},
-        "data": {key: dataset[key] for key in DATA_FACTS},
+        "data": {key: dataset[key] for key in DATA_FACTS if key in dataset},
     }
 
 
@@ -155,7 +168,26 @@ def golden(classifier: TextClassifier) -> list[dict[str, Any]]:
     return rows
 
 
-def assemble(folder: Path, model: Path, base: dict[str, Any], metrics: dict[str, Any], run: Run) -> Manifest:
+def champion(arguments: Namespace) -> Path | None:
+    """The artifact to compare with: what `--champion` names, or else the newest of the name that is shipped.
+
+    Raises:
+        TrainingError: `--champion` names no artifact.
+    """
+    if arguments.champion is not None:
+        if not (arguments.champion / MANIFEST).exists():
+            raise TrainingError(
+                f"{arguments.champion} holds no {MANIFEST}: give --champion an artifact's folder."
+            )
+        return Path(arguments.champion)
+    shipped = [path.parent for path in (ARTIFACTS / arguments.name).glob(f"*/{MANIFEST}")]
+    others = {path.name: path for path in shipped if path.name != arguments.version}
+    return others[newest(list(others))] if others else None
+
+
+def assemble(
+    folder: Path, model: Path, base: dict[str, Any], metrics: dict[str, Any], run: Run, arguments: Namespace
+) -> Manifest:
     """Write the artifact: model, tokenizer, card, and the manifest last; load it and check its golden vectors."""
     from training.train import TOKENIZER
 
@@ -167,9 +199,18 @@ def assemble(folder: Path, model: Path, base: dict[str, Any], metrics: dict[str,
     files = ("model.onnx", "tokenizer.json", "ngrams.npz")
     draft = write_manifest(folder, base, files)
     classifier = TextClassifier(draft)
-    texts = [row.text for row in read(run, "evaluate")[:NEIGHBOURS]]
-    metrics["batch_against_single"] = neighbours(classifier, texts)
-    full = {**base, "golden": golden(classifier), "metrics": metrics}
+    held_out = sorted(read(run, "evaluate"), key=lambda row: digest(row.text))
+    metrics["batch_against_single"] = neighbours(classifier, [row.text for row in held_out[:NEIGHBOURS]])
+    asked = Asked(arguments.data, champion(arguments), arguments.resamples, arguments.seed)
+    metrics |= measure(classifier, held_out[:COMPARED], asked)
+    judged = [gate.document() for gate in gates(metrics)]
+    full = {
+        **base,
+        "golden": golden(classifier),
+        "metrics": metrics,
+        "gates": judged,
+        "waived": dict(arguments.waive),
+    }
     (folder / "MODEL_CARD.md").write_text(card(full), encoding="utf-8")
     manifest = write_manifest(folder, full, (*files, "MODEL_CARD.md"))
     check_golden(TextClassifier(manifest))
@@ -202,6 +243,7 @@ def main(run: Run, arguments: Namespace) -> None:
     if not verdict["passed"]:
         path, logits = fp32, exact
     outputs = fit_outputs(logits["calibrate"], labels)
+    thresholds = fit_thresholds(probabilities(logits["calibrate"], outputs), labels)
 
     def score(part: str, rows: list[Row]) -> Logits:
         return combined(score_file(path, run, part, rows, arguments), ngram_logits(run, rows), weights)
@@ -214,9 +256,10 @@ def main(run: Run, arguments: Namespace) -> None:
         "precision": path.stem,
         "calibration": described(outputs, labels),
         "quantisation_gate": verdict,
-        "onnx_against_torch": {"rows": 256, "max_abs_logit": difference},
+        "onnx_against_torch": {"rows": min(256, len(rows["evaluate"])), "max_abs_logit": difference},
     }
     folder = arguments.out or run.path("artifact")
-    manifest = assemble(folder, path, document(run, arguments, weights, outputs), metrics, run)
+    base = document(run, arguments, weights, outputs) | {"thresholds": thresholds}
+    manifest = assemble(folder, path, base, metrics, run, arguments)
     write_json(run.path("metrics.json"), metrics)
     run.finish("export", arguments, started, manifest_sha256=manifest.sha256, gate=verdict)

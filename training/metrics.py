@@ -102,3 +102,76 @@ def platt(logit: Vector, truth: Vector, steps: int = 50) -> Platt:
     if weights[0] <= 0:
         raise ValueError("the logit ranks the wrong way round; look at the labels")
     return Platt(float(weights[0]), float(weights[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much more one score is worth than another on the same rows, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def paired(
+    metric: Metric, truth: Vector, candidate: Vector, champion: Vector, resamples: int, seed: int
+) -> Difference:
+    """Candidate minus champion; each resample of the paired bootstrap draws the same rows for both."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for _ in range(resamples):
+        drawn = generator.integers(0, len(truth), len(truth))
+        y = truth[drawn]
+        found.append(metric(y, candidate[drawn]) - metric(y, champion[drawn]))
+    kept = np.array([value for value in found if np.isfinite(value)])
+    low, high = np.quantile(kept, (0.025, 0.975)) if len(kept) else (np.nan, np.nan)
+    return Difference(metric(truth, candidate) - metric(truth, champion), float(low), float(high))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAucs:
+    """The three AUCs of one group (Borkan et al. 2019), NaN where a side is empty.
+
+    `subgroup`: within the group. `bpsn`, background positive and subgroup negative: low where harmless texts that
+    name the group score above harmful ones that do not. `bnsp` the other way round: low where harmful texts about
+    the group score below harmless others.
+    """
+
+    subgroup: float
+    bpsn: float
+    bnsp: float
+
+
+def group_aucs(truth: Vector, score: Vector, member: NDArray[np.bool_]) -> GroupAucs:
+    """The three AUCs of the texts for which `member` is true against all others."""
+    yes = truth == 1
+    parts = (member, (member & ~yes) | (~member & yes), (member & yes) | (~member & ~yes))
+    return GroupAucs(*(auc(truth[part], score[part]) for part in parts))
+
+
+def power_mean(values: Vector, power: float = -5.0) -> float:
+    """Borkan's generalized mean over groups: at -5 the worst of them weigh most. NaN left out."""
+    kept = values[np.isfinite(values)]
+    if not len(kept):
+        return float("nan")
+    return float(np.mean(np.maximum(kept, 1e-9) ** power) ** (1 / power))
+
+
+def wilson(right: int, cases: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927)."""
+    z, p = 1.959964, right / cases
+    middle, spread = p + z * z / (2 * cases), z * np.sqrt(p * (1 - p) / cases + z * z / (4 * cases * cases))
+    scale = 1 + z * z / cases
+    return float((middle - spread) / scale), float((middle + spread) / scale)
+
+
+def best_threshold(truth: Vector, probability: Vector) -> float:
+    """The probability from which to say yes so that F1 is highest; 0.5 without positives."""
+    if not truth.sum():
+        return 0.5
+    order = np.argsort(-probability, kind="stable")
+    ranked, hits = probability[order], np.cumsum(truth[order])
+    # Equal scores are one step: only behind the last of them can a threshold stand.
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    f1 = 2 * hits[ends] / (ends + 1 + truth.sum())
+    return float(ranked[ends[np.argmax(f1)]])

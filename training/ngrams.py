@@ -32,7 +32,8 @@ Vector = NDArray[np.float64]
 
 def gather(rows: Sequence[Row]) -> Features:
     """The features of all rows, a few thousand at a time."""
-    found, ends = [], []
+    found: list[Features] = []
+    ends: list[NDArray[np.int64]] = []
     with progress("features", len(rows)) as advance:
         for start in range(0, len(rows), 2048):
             chunk = rows[start : start + 2048]
@@ -89,7 +90,9 @@ def main(run: Run, arguments: Namespace) -> None:
     exact = np.stack(columns, axis=1)
     scale = np.maximum(np.abs(exact).max(axis=0), 1e-12) / 127
     quantised = np.round(exact / scale).astype(np.int8)
-    NgramModel(quantised, scale.astype(np.float32), np.float32(bias), rarity).save(run.path(FILE))
+    NgramModel(quantised, scale.astype(np.float32), np.array(bias, dtype=np.float32), rarity).save(
+        run.path(FILE)
+    )
     run.finish(
         "ngrams",
         arguments,

@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from models.registry import file_sha256
 from models.text import Forward, Logits, Windowing, cut, ends, normalise, open_tokenizer
-from training.common import Run, TrainingError, progress
+from training.common import Run, TrainingError, digest, progress
 from training.dataset import HEADS, Row, read, target
 
 # The package brings a pooling layer that this model has no use for; the library warns about it each time.
@@ -200,6 +200,8 @@ def fit(
     model.train()
     with progress("steps", len(groups) - first) as advance:
         for step in range(first, len(groups)):
+            # Dropout too follows from the step alone: what is broken off and resumed comes to the same model.
+            torch.manual_seed(digest(f"{arguments.seed} {step}") % 2**63)
             batch = [examples[i] for i in groups[step]]
             ids, mask, targets, weights = collate(batch, random.Random(f"{arguments.seed} {step}"))
             each = functional.binary_cross_entropy_with_logits(

@@ -178,7 +178,9 @@ def environment() -> Environment:
         "keycap": keycap,
         "severity": severity,
         "marked": marked,
+        "legend": legend,
         "reasons": reasons,
+        "how_found": how_found,
         "zipped": lambda said, values: list(zip(values, said, strict=True)),
     }
     return made
@@ -214,16 +216,64 @@ def marked(text: str, spans: Sequence[Span]) -> Markup:
         start, end = max(span.start, at), min(span.end, len(text))
         if start < end:
             label = words(span.label)
+            said = label if span.weight is None else f"{label}, {strength(span.weight)}"
+            much = "" if span.weight is None else f": log-odds {span.weight:.1f} lower without"
             made += escape(text[at:start])
-            made += Markup('<mark data-label="{0}" title="{0}">{1}</mark>').format(label, text[start:end])
+            # A mark has no name of its own that a screen reader would read.
+            made += Markup(
+                '<mark class="{0}" data-label="{1}" title="{2}{3}">{4}'
+                '<span class="visually-hidden"> ({2})</span></mark>'
+            ).format(mark_class(span), label, said, much, text[start:end])
             at = end
     return made + escape(text[at:])
+
+
+def mark_class(span: Span) -> str:
+    """How a mark looks: what a rule found, or words that moved a score, and those that moved it most."""
+    if span.weight is None:
+        return "found"
+    return "moved most" if span.weight >= STRONGLY else "moved"
+
+
+STRONGLY, CLEARLY = 2.0, 1.0  # log-odds: seven times, nearly three times as likely
+
+
+def strength(weight: float) -> str:
+    """How much words moved a score, in a word."""
+    return "strongly" if weight >= STRONGLY else "clearly" if weight >= CLEARLY else "a little"
+
+
+def legend(spans: Sequence[Span]) -> list[tuple[str, str]]:
+    """What marks there are: each class and label once, in the order in which they stand."""
+    kinds = (
+        ("found" if span.weight is None else "moved", span.label)
+        for span in sorted(spans, key=lambda span: span.start)
+    )
+    return list(dict.fromkeys(kinds))
 
 
 def reasons(why: Sequence[str], matches: Sequence[MatchView]) -> list[str]:
     """Why a case is here, without what its matches say better than an entry's id does."""
     entries = [match.entry for match in matches]
     return [line for line in why if not any(entry in line for entry in entries)]
+
+
+HOW = {
+    "equal": "Equals an entry",
+    "near": "Resembles an entry",
+    "term": "Contains a term",
+    "pattern": "Fits a pattern",
+    "host": "Links to a host",
+    "url": "Links to an address",
+    "lookalike": "Links to a host that looks like one",
+    "contact": "Names a contact",
+    "claim": "Means nearly the same as a claim",
+}
+
+
+def how_found(how: str) -> str:
+    """How a part and an entry of a bank belong together, as the beginning of a sentence."""
+    return HOW.get(str(how), HOW["equal"])
 
 
 def words(value: object) -> str:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
@@ -19,6 +18,7 @@ from sqlalchemy import text
 from api.auth import services
 from api.services import Services
 from models.registry import Manifest
+from models.serving import Wanted, verified
 from moderation.domain.reporting import Schedule
 from moderation.governance import models, reports
 from moderation.storage.database import transaction
@@ -47,9 +47,9 @@ def ready(held: Held, response: Response) -> dict[str, Any]:
         "reports": lambda: _reports(held),
     }
     said = {name: _said(name, check) for name, check in checks.items()}
-    # Without the broker items are still accepted and nothing is lost, and a report that is late keeps no item
-    # waiting: degraded, but ready.
-    needed = [word for name, word in said.items() if name not in ("broker", "reports")]
+    # Without the broker items are still accepted and nothing is lost, a report that is late keeps no item
+    # waiting, and while a new model is refused the old one serves: degraded, but ready.
+    needed = [word for name, word in said.items() if name not in ("broker", "reports") and word != "refused"]
     if any(word != "ok" for word in needed):
         response.status_code = 503
     status = (
@@ -69,9 +69,9 @@ def show_metrics() -> Response:
 
 
 @cache
-def _verified(folder: Path, manifest_sha256: str) -> Manifest:
+def _verified(champion: Wanted) -> Manifest:
     """Each artifact is read through once a process; it is too large for every probe."""
-    return models.verified(folder, manifest_sha256)
+    return verified(champion)
 
 
 def _said(name: str, check: Callable[[], str]) -> str:
@@ -104,8 +104,11 @@ def _broker(held: Services) -> str:
 
 def _models(held: Services) -> str:
     with transaction(held.databases.content) as session:
-        folders = models.champion_folders(session)
-    return "ok" if [_verified(*folder) for folder in folders] else "none"
+        champions = models.wanted(session, held.settings.models)
+        refused = models.troubles(session)
+    # One that no process could load is not served by any: the version before it is.
+    sound = [_verified(champion) for champion in champions if champion.name not in refused]
+    return "refused" if refused else "ok" if sound else "none"
 
 
 def _policy(held: Services) -> str:

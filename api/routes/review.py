@@ -86,14 +86,15 @@ def next_case(held: Held, me: Decider, wanted: FilterIn | None = None) -> Claim 
 def get_case(case_id: CaseId, held: Held, me: Reader) -> CaseFile:
     """A case with its content and all that is known of it; that you looked is recorded.
 
-    Blind cases hide scores and what others thought. What is grave comes without its texts (`kept_back`) until
+    Blind cases hide scores, marks and what others thought. Spans with a `weight` are the words that moved a score;
+    they come if they are found within a second. What is grave comes without its texts (`kept_back`) until
     you reveal the case. Pictures are at `/console/media/{case_id}/{position}`, blurred unless you reveal them.
     """
     now = datetime.now(UTC)
     with transaction(held.databases.content) as session:
         file = casefile.load(session, held.vault, held.policies.current(session), me, case_id, now)
         shown = not file.forewarning.grave or wellness.is_revealed(session, me, case_id, now)
-    return file if shown else casefile.kept_back(file)
+    return held.marks.of(file) if shown else casefile.kept_back(file)
 
 
 @router.post("/cases/{case_id}/claim", response_model=Claim)

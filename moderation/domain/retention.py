@@ -23,6 +23,8 @@ class RecordClass(StrEnum):
     AUDIT = "audit"  # five years
     DELIVERY = "delivery"  # ids on their way out, 30 days after delivery
     IDEMPOTENCY = "idempotency"  # keyed digests, 30 days
+    SUGGESTION = "suggestion"  # 30 days
+    BURST = "burst"  # keyed digests of what was said lately, an hour
     REPORTER = "reporter"  # a keyed digest and two counts, a year after the last report
     BANK = "bank"  # until the entry is withdrawn or expires
     ACCOUNT = "account"  # while the account exists

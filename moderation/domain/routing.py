@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from moderation.domain.policy import Bands, CategoryRule, Fail, Policy
-from moderation.domain.signals import BankAction, DetectorStatus, Match, Signal
+from moderation.domain.signals import BankAction, DetectorStatus, How, Match, Signal
 
 
 class Route(StrEnum):
@@ -60,11 +60,11 @@ class _Opinion:
 def route(policy: Policy, signals: Sequence[Signal], matches: Sequence[Match]) -> Routing:
     """Decide what happens to an item.
 
-    Order: a part that equals an entry of a verified allow bank is left out; bank matches; scores per
+    Order: a part that equals a verified entry of an allow bank is left out; bank matches; scores per
     category; failed detectors. The gravest opinion wins, with uncertainty above a mere limit: an item that
     one category would limit and another can't tell is looked at by a person.
     """
-    cleared = {match.part for match in matches if match.allow and match.verified}
+    cleared = {match.part for match in matches if match.clears}
     findings = highest(policy, (signal for signal in signals if signal.part not in cleared))
     counted = tuple(match for match in matches if _counts(match, cleared))
     opinions = [
@@ -152,18 +152,31 @@ def _severity(policy: Policy, category: str | None) -> int:
 
 def _of_match(match: Match) -> _Opinion:
     asked = Route(str(match.action))
+    said = told(match)
     if match.verified:
-        return _Opinion(
-            asked,
-            match.category,
-            1.0,
-            f"{match.part} equals entry {match.entry} of bank {match.bank}: {asked}.",
-        )
-    return _Opinion(
-        Route.REVIEW,
-        match.category,
-        0.5,
-        f"{match.part} equals entry {match.entry} of bank {match.bank}, which nobody has verified: review.",
+        return _Opinion(asked, match.category, 1.0, f"{said}: {asked}.")
+    return _Opinion(Route.REVIEW, match.category, 0.5, f"{said}, which nobody has verified: review.")
+
+
+_SAID = {
+    How.EQUAL: "equals",
+    How.NEAR: "resembles",
+    How.TERM: "contains the term of",
+    How.PATTERN: "fits the pattern of",
+    How.HOST: "links to the host of",
+    How.URL: "links to the address of",
+    How.LOOKALIKE: "links to a host that looks like that of",
+    How.CONTACT: "names the contact of",
+    How.CLAIM: "means nearly the same as",
+}
+
+
+def told(match: Match) -> str:
+    """The match as the beginning of a sentence: which part, how, which entry of which bank."""
+    degree = f" ({match.score:.2f})" if match.how in (How.NEAR, How.CLAIM) else ""
+    disguised = f", disguised ({match.view})" if match.view else ""
+    return (
+        f"{match.part} {_SAID[match.how]} entry {match.entry} of bank {match.bank}{degree}{disguised}"
     )
 
 

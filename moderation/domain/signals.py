@@ -33,6 +33,16 @@ class DetectorStatus(StrEnum):
     SKIPPED = "skipped"
 
 
+class BankKind(StrEnum):
+    """What a bank holds."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    TERM = "term"
+    LINK = "link"
+    CLAIM = "claim"
+
+
 class BankAction(StrEnum):
     """What a match with a bank asks for; `label` only adds a signal."""
 
@@ -57,9 +67,27 @@ class Signal:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
+class How(StrEnum):
+    """By what a part and an entry of a bank belong together."""
+
+    EQUAL = "equal"  # the same digest
+    NEAR = "near"  # a text almost the same
+    TERM = "term"
+    PATTERN = "pattern"
+    HOST = "host"  # a link to the entry's host, or to one under it
+    URL = "url"  # a link that begins with the entry
+    LOOKALIKE = "lookalike"  # a link to a host that is made to look like the entry's
+    CONTACT = "contact"  # the telephone number or mail address
+    CLAIM = "claim"  # a sentence that means nearly the same
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A part equals an entry of a bank."""
+    """A part matches an entry of a bank.
+
+    `score` is how near it is, in [0, 1]. `start` and `end` say where in the text, in code points, where the find
+    has a place; with `view` they are of that view of the text and not of the text itself.
+    """
 
     part: str
     bank: str
@@ -68,3 +96,13 @@ class Match:
     action: BankAction
     verified: bool
     allow: bool = False
+    how: How = How.EQUAL
+    score: float = 1.0
+    start: int | None = None
+    end: int | None = None
+    view: str = ""
+
+    @property
+    def clears(self) -> bool:
+        """Whether the whole part is harmless by this match: only by being known as a whole."""
+        return self.allow and self.verified and self.how is How.EQUAL

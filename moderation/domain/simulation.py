@@ -13,7 +13,7 @@ from uuid import UUID
 
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route, audit_propensity, route
-from moderation.domain.signals import BankAction, DetectorStatus, Match, Signal
+from moderation.domain.signals import BankAction, DetectorStatus, How, Match, Signal
 
 SHOWN = 20  # items of one flip that are named
 
@@ -234,6 +234,9 @@ def screened(
             categories.get(one["bank"], ""),
             BankAction(one["action"]),
             one["verified"],
+            how=How(one.get("how", How.EQUAL)),
+            score=one.get("score", 1.0),
+            view=one.get("view", ""),
         )
         for one in matches
     ]

@@ -5,6 +5,7 @@ first-run.json   what the first run created (0600)
 secrets/kek      the key-encryption key (0600): without it the content can't be read
 postgres/        data, socket           broker/   append-only file, socket
 blobs/           encrypted images       logs/     one file a process
+models/          versions of classifiers that were added here
 checkpoints/     what the audit log was at every minute, signed: copy it elsewhere (docs/audit.md)
 run/environment  what `--data-dir` of the other commands reads (0600)
 run/metrics/     counters of all processes, begun anew at every start
@@ -31,7 +32,7 @@ LOG_BYTES = 20_000_000
 DATABASE = "moderation"
 KEYSTORE = "keystore"
 OWNERS = ("OWNER_DATABASE_URL", "OWNER_KEYSTORE_URL")
-OURS = ("DATABASE_URL", "KEYSTORE_URL", *OWNERS, "REDIS_URL", "KEK", "KEK_FILE", "BLOB_DIR")
+OURS = ("DATABASE_URL", "KEYSTORE_URL", *OWNERS, "REDIS_URL", "KEK", "KEK_FILE", "BLOB_DIR", "MODEL_DIR")
 KEK_DAYS = "30"  # how old an epoch of the key-encryption key gets, unless the environment says otherwise
 
 

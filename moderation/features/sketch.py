@@ -41,6 +41,9 @@ unless most are nought: the plain colours and even gradients of this world all h
 ALIKE = 3 / BANDS
 """The share of equal bands from which two parts are near duplicates; docs/benchmarks.md has its price."""
 
+AT_ONCE = 1 << 16
+"""Numbers that are permuted in one go: a short text then costs a fifth, and a long one no more memory."""
+
 U64 = NDArray[np.uint64]
 
 
@@ -70,6 +73,16 @@ def of_text(text: str) -> Sketch:
     return Sketch(
         SketchKind.TEXT, tuple(minima[start : start + size] for start in range(0, len(minima), size))
     )
+
+
+def first_bands(text: str, count: int) -> tuple[bytes, ...]:
+    """The first `count` bands of `of_text(text)`, for their share of its price; none of a short text."""
+    read = normalised(text)
+    if len(read) < SHORTEST:
+        return ()
+    minima = _minima(_shingles(read), count * ROWS).astype("<u8").tobytes()
+    size = 8 * ROWS
+    return tuple(minima[start : start + size] for start in range(0, len(minima), size))
 
 
 def of_picture(picture: Picture) -> Sketch:
@@ -105,9 +118,11 @@ def _shingles(text: str) -> U64:
     return np.unique(hashes)
 
 
-def _minima(hashes: U64) -> U64:
-    """The least value of `hashes` under each permutation."""
-    return np.array([_mixed(hashes ^ seed).min() for seed in _SEEDS], np.uint64)
+def _minima(hashes: U64, count: int = BANDS * ROWS) -> U64:
+    """The least value of `hashes` under each of the first `count` permutations."""
+    if len(hashes) * count <= AT_ONCE:
+        return np.asarray(_mixed(hashes[None, :] ^ _SEEDS[:count, None]).min(axis=1), np.uint64)
+    return np.array([_mixed(hashes ^ seed).min() for seed in _SEEDS[:count]], np.uint64)
 
 
 def _mixed(values: U64) -> U64:

@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import case, func, select, text
+from sqlalchemy import case, func, select, text, true
 from sqlalchemy.orm import Session
 
+from moderation.governance import bank_entries
 from moderation.governance.banks import NOT_THE_SAME, live, named
 from moderation.storage.database import among
 from moderation.storage.ids import lower_bound
 from moderation.storage.tables import AuditEvent, Bank, BankEntry
+from moderation.storage.vault import Vault
 
 PAGE = 50
 MATCH_DAYS = 7
@@ -56,11 +58,15 @@ class BankView:
     unverified: int
     off: int
     use: Use
+    distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EntryView:
-    """One entry; `digest` is the beginning of it in hexadecimal, and `not_same` how often that was said of it."""
+    """One entry; `digest` is the beginning of it in hexadecimal, and `not_same` how often that was said of it.
+
+    `value` is what it says, of a term, link or claim; of a picture or text nobody knows it here.
+    """
 
     id: UUID
     digest: str
@@ -72,11 +78,14 @@ class EntryView:
     live: bool
     not_same: int
     use: Use
+    value: str | None = None
+    form: str | None = None
+    category: str | None = None
 
 
-def listing(session: Session, now: datetime) -> list[BankView]:
-    """Every bank by name, with its use of the last 7 days."""
-    used = uses(session, By.BANK, now - timedelta(days=MATCH_DAYS))
+def listing(session: Session, now: datetime, only: str | None = None) -> list[BankView]:
+    """Every bank by name, with its use of the last 7 days; with `only` that one alone."""
+    used = uses(session, By.BANK, now - timedelta(days=MATCH_DAYS), bank=only)
     rows = session.execute(
         select(
             Bank,
@@ -85,6 +94,7 @@ def listing(session: Session, now: datetime) -> list[BankView]:
             func.count(case((BankEntry.expires_at <= now, 1))),
         )
         .outerjoin(BankEntry, BankEntry.bank_id == Bank.id)
+        .where(true() if only is None else Bank.name == only)
         .group_by(Bank.id)
         .order_by(Bank.name)
     )
@@ -101,9 +111,19 @@ def listing(session: Session, now: datetime) -> list[BankView]:
             unverified=unverified,
             off=off,
             use=used.get(bank.name, Use()),
+            distance=bank.distance,
         )
         for bank, entries, unverified, off in rows
     ]
+
+
+def one(session: Session, name: str, now: datetime) -> BankView:
+    """The bank of that name.
+
+    Raises:
+        NotFound: there is no such bank.
+    """
+    return listing(session, now, named(session, name).name)[0]
 
 
 def names(session: Session) -> list[tuple[str, str]]:
@@ -113,9 +133,18 @@ def names(session: Session) -> list[tuple[str, str]]:
 
 
 def entries(
-    session: Session, name: str, now: datetime, *, before: UUID | None = None, unverified: bool = False
+    session: Session,
+    name: str,
+    now: datetime,
+    *,
+    before: UUID | None = None,
+    unverified: bool = False,
+    only: UUID | None = None,
+    vault: Vault | None = None,
 ) -> list[EntryView]:
     """A page of a bank's entries and one more, newest first; with `unverified` those that nobody verified.
+
+    With `vault` they come with what they say, with `only` it is one entry or none.
 
     Raises:
         NotFound: there is no such bank.
@@ -123,11 +152,14 @@ def entries(
     wanted = select(BankEntry).where(BankEntry.bank_id == named(session, name).id)
     if before is not None:
         wanted = wanted.where(BankEntry.id < before)
+    if only is not None:
+        wanted = wanted.where(BankEntry.id == only)
     if unverified:
         wanted = wanted.where(~BankEntry.verified, live(now))
     rows = session.scalars(wanted.order_by(BankEntry.id.desc()).limit(PAGE + 1)).all()
     used = uses(session, By.ENTRY, now - timedelta(days=MATCH_DAYS), bank=name)
     said = _not_same_counts(session, [str(row.id) for row in rows])
+    values = bank_entries.values(vault, rows) if vault is not None else {}
     return [
         EntryView(
             id=row.id,
@@ -140,6 +172,9 @@ def entries(
             live=row.expires_at is None or row.expires_at > now,
             not_same=said.get(str(row.id), 0),
             use=used.get(str(row.id), Use()),
+            value=values.get(row.id),
+            form=row.form,
+            category=row.category,
         )
         for row in rows
     ]

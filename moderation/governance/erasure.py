@@ -47,6 +47,7 @@ from moderation.storage.tables import (
     MinorCheck,
     Outbox,
     Reporter,
+    Suggestion,
 )
 from moderation.storage.vault import Vault
 
@@ -132,6 +133,7 @@ def sweep_authors(databases: Databases, vault: Vault, now: datetime, limit: int 
             Author.restricted_at.is_not(None),
             exists().where(MinorCheck.author_id == Author.id, MinorCheck.state == MinorState.SUSPECTED),
             exists().where(Item.author_id == Author.id, Item.destroyed_at.is_(None)),
+            exists().where(Suggestion.author_id == Author.id),
             exists().where(
                 AccountAction.author_id == Author.id,
                 AccountAction.kind != AccountMeasure.WARN,

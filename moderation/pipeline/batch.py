@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 
 from models.runtime import Scores
 from moderation.domain.signals import DetectorStatus, Match, Signal
+from moderation.features import views
 from moderation.features.decode import Picture
+from moderation.features.views import Reading
 from moderation.storage.tables import Item
 
 T = TypeVar("T")
 Row = NDArray[np.float64]
 PARTLY = "only a part of it was looked at"
+AGE = "age"
+BURST = "burst"
+RULES = frozenset({AGE, BURST})
+"""Detectors that tell one thing of a text, with a probability, and have judged it for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +58,18 @@ class Batch:
     signals: dict[UUID, list[Signal]] = field(default_factory=dict)
     matches: dict[UUID, list[Match]] = field(default_factory=dict)
     kinds: dict[UUID, set[str]] = field(default_factory=dict)  # of each item's parts, opened or not
+    languages: dict[tuple[UUID, str], str] = field(default_factory=dict)  # of each text, by item and part
+    readings: dict[str, Reading] = field(default_factory=dict)  # of each text, once it was asked for
     restricted: set[UUID] = field(default_factory=set)  # no stage looks at these: people decide
 
     def add_signal(self, item: UUID, signal: Signal) -> None:
         self.signals.setdefault(item, []).append(signal)
+
+    def read(self, text: str) -> Reading:
+        """The views of a text and the tricks in it, found once."""
+        if text not in self.readings:
+            self.readings[text] = views.read(text)
+        return self.readings[text]
 
     def add_match(self, item: UUID, match: Match) -> None:
         self.matches.setdefault(item, []).append(match)

@@ -14,7 +14,7 @@ from moderation.domain.routing import Route, Routing, audit_propensity
 from moderation.domain.routing import route as decide
 from moderation.domain.signals import DetectorStatus, Signal
 from moderation.governance import restriction
-from moderation.pipeline.batch import Batch, Image, Text, failed
+from moderation.pipeline.batch import RULES, Batch, Image, Text, failed
 
 
 def route(
@@ -46,7 +46,12 @@ def _outcome(batch: Batch, item: UUID, policy: Policy, detectors: Sequence[Manif
 
 def _unjudged(batch: Batch, item: UUID) -> list[Signal]:
     """A failed signal for each part that no detector said anything of: not being looked at is no verdict."""
-    said = {signal.part for signal in batch.signals.get(item, ())}
+    said = {
+        signal.part
+        for signal in batch.signals.get(item, ())
+        # What only tells of a part (a label, its language) has not judged it.
+        if (signal.scores and signal.detector not in RULES) or signal.status is DetectorStatus.FAILED
+    }
     looked_at: tuple[Text | Image, ...] = (*batch.texts, *batch.images)
     parts = [one.part for one in looked_at if one.item == item]
     return [failed(part, "classifier", "none", "no model is installed") for part in parts if part not in said]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
@@ -33,10 +33,13 @@ from moderation.governance.policies import PolicyCache
 from moderation.pipeline.batch import Batch
 from moderation.pipeline.classify_image import Rgb, classify_image
 from moderation.pipeline.classify_text import classify_text
-from moderation.pipeline.match import match
+from moderation.pipeline.match import match, match_texts
+from moderation.pipeline.matchers import Matchers
 from moderation.pipeline.normalise import normalise
+from moderation.pipeline.notice import notice
 from moderation.pipeline.route import route, unjudged
-from moderation.review import clusters, decisions, reports, suspicion
+from moderation.review import bursts, clusters, decisions, reports, suspicion
+from moderation.review.bursts import BurstRule, Said
 from moderation.review.decisions import Recorded
 from moderation.storage import items as queue
 from moderation.storage.blobs import FolderBlobs
@@ -62,6 +65,8 @@ class Tools:
     text: Sequence[TextClassifier]
     image: Sequence[Classifier[Rgb]]
     dice: Callable[[], float]  # uniform in [0, 1): which automatic decisions people check
+    banks: Matchers = field(default_factory=Matchers)
+    bursts: BurstRule = field(default_factory=BurstRule)
 
     @property
     def detectors(self) -> list[Manifest]:
@@ -104,12 +109,16 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
             queue.release(session, token, [one for one in ids if one not in set(fitting)], now)
     with _timed("normalise"):
         normalise(batch, parts, tools.vault.item_keys(sorted(shown)), tools.blobs, tools.decoder)
-    with _timed("match"), transaction(tools.databases.content) as session:
-        match(session, batch)
+    with _timed("match"):
+        with transaction(tools.databases.content) as session:
+            banks = match(session, batch, tools.vault, tools.banks)
+        match_texts(batch, banks)
     with _timed("classify_text"):
         classify_text(batch, tools.text)
     with _timed("classify_image"):
         classify_image(batch, tools.image)
+    with _timed("notice"):
+        notice(batch, _bursts(tools, batch), tools.bursts.minutes)
     with _timed("route"):
         outcomes = route(batch, policy, tools.detectors, tools.dice)
     # Only what people decide is compared with its like: the rest does not pay for it.
@@ -119,6 +128,25 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
         if outcome.routing.route is Route.REVIEW and item not in batch.restricted
     ]
     return Screened(batch, outcomes, policy, _sketches(tools.vault, batch, before_people))
+
+
+def _bursts(tools: Tools, batch: Batch) -> dict[tuple[UUID, str], int]:
+    """The authors of each part that is in a burst, by item and part."""
+    posted = {item.id: item for item in batch.items}
+    said = [
+        Said(posted[text.item].client, posted[text.item].author_id, posted[text.item].received_at, text.text,
+             text.digest)
+        for text in batch.texts
+    ]  # fmt: skip
+    if not any(len(one.text) >= tools.bursts.shortest for one in said):
+        return {}
+    with transaction(tools.databases.content, durable=False) as session:
+        counted = bursts.count(session, tools.vault, said, tools.bursts)
+    return {
+        (text.item, text.part): authors
+        for text, authors in zip(batch.texts, counted, strict=True)
+        if authors >= tools.bursts.authors
+    }
 
 
 def _sketches(vault: Vault, batch: Batch, ids: Sequence[UUID]) -> list[Mapping[str, Any]]:
@@ -167,6 +195,7 @@ def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:
     recorded = decisions.record(session, policy, decided, batch.now, kinds=batch.kinds)
     judged = [item for item in kept if item.id not in late]
     _store_signals(session, batch, judged)
+    queue.set_languages(session, {k: v for k, v in batch.languages.items() if k[0] in held - late})
     clusters.store(session, [row for row in screened.sketches if row["item_id"] in held - late])
     for item in judged:
         for signal in batch.signals.get(item.id, ()):

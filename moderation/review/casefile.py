@@ -23,9 +23,21 @@ from moderation.domain.decisions import DecidedBy
 from moderation.domain.errors import NotFound
 from moderation.domain.policy import Policy
 from moderation.features.hashes import normalised
+from moderation.features.views import views
 from moderation.governance import audit, erasure
 from moderation.governance.sessions import PersonPrincipal
-from moderation.review import appeals, clusters, force, listing, measures, notes, opinions, reports, wellness
+from moderation.review import (
+    appeals,
+    clusters,
+    force,
+    listing,
+    marks,
+    measures,
+    notes,
+    opinions,
+    reports,
+    wellness,
+)
 from moderation.review.views import (
     AppealView,
     AuthorView,
@@ -39,6 +51,7 @@ from moderation.review.views import (
     OpinionView,
     ReportView,
     ScoreBar,
+    Span,
     TextView,
 )
 from moderation.storage import items as queue
@@ -56,10 +69,13 @@ from moderation.storage.tables import (
     Opinion,
     Part,
     Report,
+    SignalRow,
 )
 from moderation.storage.vault import Key, Vault, VaultError
 
 OUTCOMES_OF = timedelta(days=90)
+AGE, AGE_SAID = "age", "stated age"  # the detector, and what its find is called
+Signals = Mapping[tuple[str, str], SignalRow]  # by part and detector
 # Of an author, a case and an item: more says no more to whoever judges, and must not slow the page.
 MOST_DECISIONS, MOST_REPORTS, MOST_NOTES, MOST_ALIKE = 2000, 50, 100, 50
 
@@ -108,7 +124,7 @@ def load(
 def kept_back(file: CaseFile) -> CaseFile:
     """The same file without its texts, nor what quotes them: for whoever has not revealed what is grave."""
     parts = tuple(
-        replace(part, text="", spans=(), normalised=None, kept_back=not part.gone)
+        replace(part, text="", spans=(), normalised=None, seen=None, kept_back=not part.gone)
         if isinstance(part, TextView)
         else part
         for part in file.parts
@@ -130,12 +146,16 @@ def _file(
     mine = next((row for row in made if row.case_id == case.id and row.person_id == person.person_id), None)
     reports = () if hidden else _reports(session, case.item_id, key)
     appeal = _appeal(reading, case)
+    matches = () if hidden else _matches(session, first.matches if first else ())
+    signals = {} if hidden else _signals(session, case.item_id)
     return CaseFile(
         case=listing.view(case, now),
         claim=listing.claim_of(case, person.person_id, now),
         blind=hidden,
         forewarning=Forewarning(case.category, case.severity, wellness.is_grave(policy, case.severity)),
-        parts=tuple(_part(part, key) for part in queue.parts_of(session, [case.item_id])),
+        parts=tuple(
+            _found_in(_part(part, key), matches, signals) for part in queue.parts_of(session, [case.item_id])
+        ),
         external_id=named.get("external_id"),
         kind=item.kind if item else "",
         language=item.language if item else case.language,
@@ -144,8 +164,8 @@ def _file(
         thread=named.get("thread"),
         parent=named.get("parent"),
         why=() if hidden else (*_occasion(case, reports, appeal), *(first.reasons if first else ())),
-        scores=() if hidden or machine is None else _scores(policy, machine),
-        matches=() if hidden else _matches(session, first.matches if first else ()),
+        scores=() if hidden or machine is None else _scores(policy, machine, signals),
+        matches=matches,
         author=_author(reading, case, hidden),
         history=() if hidden else _history(session, made, now),
         opinions=_opinions(session, case.item_id) if settles else (),
@@ -204,7 +224,42 @@ def _part(part: Part, key: Key | None) -> TextView | ImageView:
     if text is None:
         return TextView(part.name, "", part.position, gone=True)
     folded = normalised(text)
-    return TextView(part.name, text, part.position, normalised=folded if folded != text else None)
+    return TextView(
+        part.name,
+        text,
+        part.position,
+        normalised=folded if folded != text else None,
+        language=part.language if part.language not in {"en", "und"} else None,
+    )
+
+
+def _signals(session: Session, item_id: UUID) -> Signals:
+    """What detectors said of an item, by part and detector."""
+    rows = session.scalars(select(SignalRow).where(SignalRow.item_id == item_id))
+    return {(row.part, row.detector): row for row in rows}
+
+
+def _found_in(
+    part: TextView | ImageView, matches: Sequence[MatchView], signals: Signals
+) -> TextView | ImageView:
+    """A part with what rules found in it marked: under a bank's name what it knows, and statements of an age."""
+    if isinstance(part, ImageView) or part.gone:
+        return part
+    found = [
+        (one.view, Span(one.start, one.end, one.bank))
+        for one in matches
+        if one.part == part.name and one.start is not None and one.end is not None
+    ]
+    age = signals.get((part.name, AGE))
+    if age is not None and "start" in age.evidence:
+        found.append(("", Span(age.evidence["start"], age.evidence["end"], AGE_SAID)))
+    spans = [span for view, span in found if not view]
+    if any(view for view, _ in found):
+        said = {view.name: view.text for view in views(part.text)}
+        for view, span in found:
+            if view in said:  # what was found in a view stands elsewhere in the text
+                spans += marks.in_original(part.text, view, said[view], [span])
+    return replace(part, spans=(*part.spans, *spans))
 
 
 def _opened(key: Key | None, sealed: bytes | None, *place: str) -> str | None:
@@ -216,13 +271,14 @@ def _opened(key: Key | None, sealed: bytes | None, *place: str) -> str | None:
         return None
 
 
-def _scores(policy: Policy, machine: Decision) -> tuple[ScoreBar, ...]:
+def _scores(policy: Policy, machine: Decision, signals: Signals) -> tuple[ScoreBar, ...]:
     """The machine's scores against the thresholds in force now; categories the policy has dropped are left out."""
     bars = []
     for finding in machine.findings:
         rule = policy.categories.get(finding["category"])
         if rule is not None:
             bands = rule.bands
+            signal = signals.get((finding["part"], finding["detector"]))
             bars.append(
                 ScoreBar(
                     rule.name,
@@ -232,6 +288,8 @@ def _scores(policy: Policy, machine: Decision) -> tuple[ScoreBar, ...]:
                     bands.remove_from,
                     finding["part"],
                     finding["detector"],
+                    signal.version if signal else "",
+                    signal.evidence.get("view", "") if signal else "",
                 )
             )
     return tuple(bars)
@@ -254,6 +312,11 @@ def _matches(session: Session, found: Sequence[Mapping[str, Any]]) -> tuple[Matc
             verified=match["verified"],
             action=match["action"],
             withdrawn=UUID(match["entry"]) not in notes_of,
+            how=match.get("how", "equal"),
+            score=match.get("score", 1.0),
+            view=match.get("view", ""),
+            start=match.get("start"),
+            end=match.get("end"),
         )
         for match in found
     )

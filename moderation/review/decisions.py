@@ -20,7 +20,7 @@ from moderation.domain.decisions import AccountMeasure, CaseDraft, DecidedBy, Ju
 from moderation.domain.errors import Conflict, Forbidden, NotFound
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route, Routing
-from moderation.domain.signals import Match
+from moderation.domain.signals import How, Match
 from moderation.domain.statements import Source
 from moderation.governance import audit, erasure, outbox
 from moderation.governance.outbox import Notice
@@ -187,7 +187,20 @@ def _named(match: Match) -> dict[str, Any]:
         "entry": match.entry,
         "action": match.action,
         "verified": match.verified,
+        **_found(match),
     }
+
+
+def _found(match: Match) -> dict[str, Any]:
+    """How and where it was found, of what does not simply equal the entry: numbers, never content."""
+    if match.how is How.EQUAL:
+        return {}
+    found: dict[str, Any] = {"how": match.how, "score": round(match.score, 4)}
+    if match.view:
+        found["view"] = match.view  # then it stands there in that view
+    if match.start is not None and match.end is not None:
+        found |= {"start": match.start, "end": match.end}
+    return found
 
 
 def by_person(

@@ -30,9 +30,14 @@ CERTAIN = 1.0
 def of_signals(
     session: Session, policy: Policy, outcomes: Sequence[tuple[Item, Outcome]], now: datetime
 ) -> None:
-    """Suspect the authors of items that were routed as posted by a minor."""
+    """Suspect the authors of items that look as if a minor posted them, whatever else is in them."""
+    enough = policy.categories[Category.UNDERAGE].bands.allow_below
     for item, outcome in outcomes:
-        if outcome.routing.category == Category.UNDERAGE:
+        said = any(
+            finding.category == Category.UNDERAGE and finding.probability >= enough
+            for finding in outcome.routing.findings
+        )
+        if said or outcome.routing.category == Category.UNDERAGE:
             of_item(session, policy, item, MinorSource.SIGNAL, audit.MACHINE, now)
 
 

@@ -76,18 +76,33 @@ class Forewarning:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Code points [start, end) of a text, and what was found there."""
+    """Code points [start, end) of a text, and what was found there.
+
+    `weight` where the words moved a score: by how much the log-odds of the category fall without them.
+    """
 
     start: int
     end: int
     label: str
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The view of a text by which it was scored higher than by its own letters, and what was found in it."""
+
+    view: str
+    text: str
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TextView:
     """A text part. `normalised` is what banks compared, where that differs; `gone` if it can't be read any more.
 
-    `kept_back` if it is grave and the person has not revealed it.
+    `kept_back` if it is grave and the person has not revealed it. `seen` is the text as the model read it, where a
+    disguise was undone to score it; `marked_by` the model whose score the weighed spans moved. `language` is the
+    code of what screening took it for, if that is not English.
     """
 
     name: str
@@ -97,6 +112,9 @@ class TextView:
     normalised: str | None = None
     gone: bool = False
     kept_back: bool = False
+    seen: Seen | None = None
+    marked_by: str = ""
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +129,10 @@ class ImageView:
 
 @dataclass(frozen=True, slots=True)
 class ScoreBar:
-    """The highest score of a category, with the thresholds of the policy it was judged by."""
+    """The highest score of a category, with the thresholds of the policy it was judged by.
+
+    `version` is the detector's, as long as its signal is kept; `view` the view of the text that raised a score.
+    """
 
     category: str
     probability: float
@@ -120,11 +141,13 @@ class ScoreBar:
     remove_from: float
     part: str
     detector: str
+    version: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class MatchView:
-    """An entry of a bank that a part equals.
+    """An entry of a bank that a part matches: `how`, how nearly, and with which view of its text, if with one.
 
     `verified` and `action` are as they were when it matched; `withdrawn` if the entry was taken out since.
     """
@@ -136,6 +159,11 @@ class MatchView:
     verified: bool
     action: str
     withdrawn: bool = False
+    how: str = "equal"
+    score: float = 1.0
+    view: str = ""
+    start: int | None = None
+    end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

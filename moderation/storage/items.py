@@ -109,6 +109,28 @@ def parts_of(session: Session, ids: Sequence[UUID]) -> Sequence[Part]:
     ).all()
 
 
+def set_languages(session: Session, languages: Mapping[tuple[UUID, str], str]) -> None:
+    """Write the language of each text, by item and part."""
+    if not languages:
+        return
+    # One order for everybody; and the ids once more by themselves, by which only their partitions are opened.
+    rows = sorted(languages.items())
+    values = {
+        "items": [item for (item, _), _ in rows],
+        "names": [name for (_, name), _ in rows],
+        "codes": [code for _, code in rows],
+    }
+    session.execute(_SET_LANGUAGES, values)
+
+
+_SET_LANGUAGES = text("""
+    UPDATE parts SET language = given.language
+    FROM unnest(CAST(:items AS uuid[]), CAST(:names AS text[]), CAST(:codes AS text[]))
+        AS given(item_id, name, language)
+    WHERE parts.item_id = ANY(CAST(:items AS uuid[])) AND parts.item_id = given.item_id AND parts.name = given.name
+""")
+
+
 def extend(session: Session, token: UUID, ids: Sequence[UUID], until: datetime) -> None:
     """Keep a lease alive while a long batch is being worked on."""
     session.execute(

@@ -328,7 +328,7 @@ def test_without_a_key_of_ours_nobody_comes_in(
         for method, path in (("POST", "/v1/items"), ("GET", "/v1/items"), ("GET", "/v1/webhook-endpoints")):
             answer = nobody.request(method, path, headers=headers)
             assert answer.status_code == 401
-            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.headers["www-authenticate"] == 'Bearer realm="moderation"'
             assert answer.json()["detail"].endswith(".")
 
 

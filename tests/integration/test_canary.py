@@ -80,7 +80,27 @@ def refused(client: httpx.Client) -> list[httpx.Response]:
     )
     answers.append(client.get("/v1/items", params={"external_id": f"{SAID}\n"}))
     answers.append(client.get(f"/v1/items/{SAID}"))
+    said, wanted = {"text": SAID}, {"requestedAttributes": {SAID: {}}}
+    elsewhere = {"type": "image_url", "image_url": {"url": f"https://example.com/{SAID}"}}
+    answers += [
+        client.post("/v1/moderations", json={"input": sent}) for sent in ([elsewhere], [{SAID: SAID}])
+    ]
+    answers.append(client.post(f"/v1alpha1/comments:analyze?key={PLAIN}", json={"comment": said} | wanted))
     return answers
+
+
+def scored(client: httpx.Client) -> None:
+    """What is scored, and not submitted; and what is suggested, which is kept."""
+    said = {
+        "comment": {"text": f"Lovely weather, says the {SAID}."},
+        "clientToken": PLAIN,
+        "sessionId": PLAIN,
+    }
+    assert client.post("/v1/moderations", json={"input": SAID, "model": PLAIN}).is_success
+    wanted = {"requestedAttributes": {"TOXICITY": {}}, "spanAnnotations": True, "communityId": PLAIN}
+    assert client.post(f"/v1alpha1/comments:analyze?alt={PLAIN}", json=said | wanted).is_success
+    suggested = {"attributeScores": {"TOXICITY": {"summaryScore": {"value": 0}}}}
+    assert client.post("/v1alpha1/comments:suggestscore", json=said | suggested).is_success
 
 
 @contextmanager
@@ -118,6 +138,7 @@ def work_through(service: Service) -> str:
         part = {"type": "image", "name": "photo", "data": base64.b64encode(damaged).decode()}
         assert screened(client, json=item(8, part))["verdict"] == "review"
         poison(service, client)
+        scored(client)
         for answer in refused(client):
             assert 400 <= answer.status_code < 500, answer.text
             assert not hits(answer.content, (PLAIN, ACCENTED)), answer.text

@@ -355,7 +355,11 @@ def test_a_report_of_a_violation_is_counted_and_not_kept(ada: people.Member) -> 
 def test_marks_escape_what_they_surround() -> None:
     text = "<b>you</b> muppet"
     assert marked(text, (Span(11, 17, "harassment"),)) == (
-        '&lt;b&gt;you&lt;/b&gt; <mark data-label="harassment" title="harassment">muppet</mark>'
+        '&lt;b&gt;you&lt;/b&gt; <mark class="found" data-label="harassment" title="harassment">muppet'
+        '<span class="visually-hidden"> (harassment)</span></mark>'
     )
+    weighed = marked(text, (Span(11, 17, "harassment", 2.34),))
+    assert 'title="harassment, strongly: log-odds 2.3 lower without"' in weighed
+    assert "<script>" not in marked("x", (Span(0, 1, "<script>"),))
     overlapping = (Span(3, 6, "a"), Span(4, 50, "b"))
-    assert "".join(re.findall(r">([^<]+)<", str(marked("0123456789", overlapping)))) == "3456789"
+    assert "".join(re.findall(r"<mark[^>]*>([^<]+)<", str(marked("0123456789", overlapping)))) == "3456789"

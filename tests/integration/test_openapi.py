@@ -66,11 +66,14 @@ def test_every_operation_explains_itself(document: dict[str, Any]) -> None:
 def test_what_needs_a_key_says_so_with_what_it_may_refuse(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         if path.startswith("/v1/") and (method, path) != ("post", "/v1/sessions"):
-            of_people = path.startswith(("/v1/review/", "/v1/sessions/"))
+            of_people = path.startswith(("/v1/review/", "/v1/sessions/", "/v1/models"))
             wanted = "PersonSession" if of_people else "ApiKey"
             wanted = "PartnerKey" if path.startswith("/v1/partner/") else wanted
             assert operation["security"] == [{wanted: []}], (method, path)
             assert set(operation["responses"]) >= {"401", "403", "429", "503"}
+        elif path.startswith("/v1alpha1/"):
+            assert operation["security"] == [{"ApiKey": []}, {"ApiKeyInAddress": []}], (method, path)
+            assert set(operation["responses"]) >= {"400", "401", "403", "429", "503"}
         else:
             assert "security" not in operation, (method, path)
     assert set(document["paths"]["/v1/items"]["post"]["responses"]) >= {

@@ -54,7 +54,7 @@ def test_text_and_pictures_end_in_one_record(
     assert shown["verdict"] == "allow", shown
     assert {detector["status"] for detector in shown["detectors"]} == {"ok"}
     with transaction(databases.content) as session:
-        served = {manifest.name for manifest in models.champions(session)}
+        served = {one.name for one in models.wanted(session, settings.models, ("text", "image"))}
     assert {detector["name"] for detector in shown["detectors"]} == served
     with transaction(databases.content) as session:
         stored = session.scalars(select(SignalRow)).all()

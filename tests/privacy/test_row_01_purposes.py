@@ -39,6 +39,8 @@ DECRYPTS = {
     "moderation/delivery.py:_signer": SECRET,
     "moderation/demo_governance.py:_reference": MACHINE,
     "moderation/demo_review.py:_of_plain_demo": MACHINE,
+    "moderation/governance/bank_entries.py:load": MACHINE,  # what a matcher looks for
+    "moderation/governance/bank_entries.py:values": SECRET,  # lists of our own
     "moderation/governance/banks.py:add_part": MACHINE,  # to a digest; nobody is shown anything
     "moderation/governance/corrections.py:correct": MACHINE,  # to put the correction beside it
     "moderation/governance/erasing/receipts.py:_opens": MACHINE,  # to show that it opens no more
@@ -73,9 +75,10 @@ DECRYPTS = {
     "moderation/review/history.py:_opened": "item.viewed",
     "moderation/review/history.py:_reference": "author.viewed",
     "moderation/review/labels.py:_texts": "labels.exported",
+    "moderation/review/suggestion_bundles.py:_rows": "labels.exported",
 }
 VAULT = "moderation/storage/"  # keys that open keys
-CONTENT = {"parts", "items", "authors", "case_notes", "reports", "appeals", "subject_requests"}
+CONTENT = {"parts", "items", "authors", "case_notes", "reports", "appeals", "subject_requests", "suggestions"}
 
 
 def test_an_unregistered_purpose_raises() -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import Table, select, text
 
 from moderation.embedded import Postgres
 from moderation.governance import people, subjects, webhooks
-from moderation.review import appealed, notes, reports
+from moderation.review import appealed, notes, reports, suggestions
 from moderation.settings import Settings
 from moderation.storage.columns import Ciphertext
 from moderation.storage.database import Databases, transaction
@@ -48,11 +48,14 @@ PLACES: dict[str, Place] = {
     "appeals.statement": appealed.statement_place,
     "case_notes.text": notes.place,
     "subject_requests.details": subjects.place,
+    "suggestions.text": suggestions.place,
     "webhook_endpoints.secret": webhooks.secret_place,
     "holds.reference": named("holds", "reference"),
     "disclosures.reference": named("disclosures", "reference"),
     "incidents.description": named("incidents", "description"),
     "bundles.key": named("bundles", "key"),
+    "bank_entries.value": named("bank_entries", "value"),
+    "bank_entries.features": named("bank_entries", "features"),
     "people.email": named("people", "email"),
     "people.name": named("people", "name"),
     "people.totp_secret": named("people", "totp_secret"),

@@ -202,3 +202,45 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, content: bytes) -> None:
         bundles.header_of(path)
     with pytest.raises(BundleError, match="can't be read"):
         bundles.header_of(tmp_path / "nowhere")
+
+
+FULL = {"ref": "r1", "text": "You fool.", "labels": {"harassment": 1}, "policy_version": 3, "propensity": 0.2,
+        "score_shown": False, "reviewers": 2}  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", ["text", "embedding", "both"])
+def test_a_row_holds_a_text_an_embedding_or_both(kept: str) -> None:
+    row: dict[str, Any] = {**FULL, "embedding": [0.5, -1], "agreement": "single"}
+    if kept != "both":
+        del row["embedding" if kept == "text" else "text"]
+    assert bundles.flaw(row) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ref", ""),
+        ("text", 3),
+        ("embedding", []),
+        ("embedding", [float("nan")]),
+        ("embedding", [True]),
+        ("labels", ["hate"]),
+        ("labels", {"hate": 0.5}),
+        ("labels", {"hate": True}),
+        ("policy_version", None),
+        ("policy_version", 1.0),
+        ("propensity", 0),
+        ("propensity", 1.01),
+        ("score_shown", 1),
+        ("reviewers", 0),
+    ],
+)
+def test_a_row_of_another_shape_has_a_flaw_that_is_named_without_its_content(
+    field: str, value: object
+) -> None:
+    found = bundles.flaw({**FULL, field: value})
+    assert found is not None
+    assert found.field == field
+    assert bundles.flaw({name: one for name, one in FULL.items() if name != "ref"}) is not None
+    assert bundles.flaw({"text": "a", "labels": {}}, needed=("labels",)) is None
+    assert bundles.flaw([]) is not None

@@ -85,6 +85,8 @@ def test_content_is_where_it_is_known_to_be() -> None:
         "invitations.email", "passkeys.credential", "person_sessions.challenge",
         "case_notes.text", "reports.comment", "appeals.statement",
         "holds.reference", "disclosures.reference", "subject_requests.details", "incidents.description",
+        "suggestions.text",
+        "bank_entries.value", "bank_entries.features",
     }  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,14 @@ from training.__main__ import main, parser
 from training.calibrate import fit_outputs, probabilities, score_rows, windowing
 from training.card import SOURCES, card
 from training.common import Run, TrainingError, digest, write_lines
-from training.contrast import contrast_rows, sentences
 from training.dataset import (
+    ANNOTATIONS,
     CAPS,
     HEADS,
     HELD_OUT,
     LABELS,
-    UNSEEN,
     Row,
+    annotated,
     cap,
     held_out_labels,
     key,
@@ -37,6 +39,8 @@ from training.dataset import (
 )
 from training.evaluate import identity_report, identity_terms, report
 from training.metrics import auc, average_precision, brier, ece, interval, platt, reliability
+from training.sentences import BLOCKS, SOURCE, listed, rows, sentences
+from training.sentences import HEADS as SENTENCE_HEADS
 
 TOXICITY, HATE, SPAM = (HEADS.index(head) for head in ("toxicity", "hate", "spam"))
 
@@ -58,16 +62,38 @@ def test_parsing_maps_labels_to_heads_and_keeps_missing_ones_missing() -> None:
     assert np.isnan(labels([row])[0, HATE])
 
 
-def test_parts_follow_the_sources_own_split_or_a_hash_and_unseen_sources_stay_unseen() -> None:
+def test_annotations_fill_only_heads_that_no_copy_of_a_text_is_labelled_for(tmp_path: Path) -> None:
+    digests = [hashlib.sha256(key(text).encode()).hexdigest()[:16] for text in ("Call 0800 now", "See you")]
+    lines = ["key,head,value", f"{digests[0]},fraud,1", f"{digests[0]},spam,0", f"{digests[1]},threat,0"]
+    (tmp_path / "annotations.csv").write_text("\n".join(lines))
+    rows = [
+        ("call0000now", Row("call 0900, NOW", "smishing", "train")),
+        ("call0000now", Row("Call 0800 now", "sms_spam", "evaluate", {"spam": 1})),
+        ("other", Row("other", "sms_spam", "train", {"spam": 1})),
+    ]
+    first, second, other = (row for _, row in annotated(rows, tmp_path / "annotations.csv"))
+    assert first.labels == {"fraud": 1}
+    assert second.labels == {"spam": 1, "fraud": 1}
+    assert other.labels == {"spam": 1}
+    (tmp_path / "annotations.csv").write_text(f"key,head,value\n{digests[0]},scam,1\n")
+    with pytest.raises(TrainingError, match="line 2"):
+        annotated(rows, tmp_path / "annotations.csv")
+
+
+def test_our_annotations_are_hashes_heads_and_values_and_name_nothing_twice() -> None:
+    header, *lines = ANNOTATIONS.read_text().splitlines()
+    assert header == "key,head,value"
+    assert all(re.fullmatch(rf"[0-9a-f]{{16}},({'|'.join(HEADS)}),[01]", line) for line in lines)
+    assert len({line.rpartition(",")[0] for line in lines}) == len(lines) > 2000
+
+
+def test_parts_follow_the_sources_own_split_or_a_hash() -> None:
     keys = [f"text{i}" for i in range(3000)]
-    hashed = Counter(part_of(k, "sbic", "train", has_dev=False) for k in keys)
+    hashed = Counter(part_of(k, "train", has_dev=False) for k in keys)
     assert abs(1 - hashed["train"] / 3000 - HELD_OUT) < 0.03
     assert abs(hashed["calibrate"] - hashed["evaluate"]) < 0.25 * hashed["calibrate"]
-    assert {part_of(k, "cad", "train", has_dev=True) for k in keys} == {"train"}
-    assert {part_of(k, "cad", "dev", has_dev=True) for k in keys} == {"calibrate", "evaluate"}
-    assert {part_of(k, min(UNSEEN), split, has_dev=True) for k in keys for split in ("train", "dev")} == {
-        "unseen"
-    }
+    assert {part_of(k, "train", has_dev=True) for k in keys} == {"train"}
+    assert {part_of(k, "dev", has_dev=True) for k in keys} == {"calibrate", "evaluate"}
 
 
 def test_a_text_in_training_and_held_out_is_held_out_and_contradictions_are_dropped() -> None:
@@ -118,14 +144,46 @@ def test_sources_that_published_only_positives_are_neither_calibrated_nor_measur
     assert found[3:].tolist() == [0, 1]
 
 
-def test_our_own_sentences_are_distinct_and_harmless_in_every_head_they_label() -> None:
-    rows = contrast_rows(Row)
-    assert len({key(text) for text in sentences()}) == len(rows) > 1000
-    assert all(set(row.labels.values()) == {0} and set(row.labels) <= set(HEADS) for row in rows)
+def test_our_own_sentences_are_distinct_and_say_yes_and_no_for_every_head_but_profanity() -> None:
+    assert SENTENCE_HEADS == HEADS
+    found = rows(Row)
+    assert found == rows(Row)
+    assert len({key(row.text) for row in found}) == len(found) > 8000
+    assert {(row.source, row.part) for row in found} == {(SOURCE, "train")}
+    for head in HEADS:
+        said = Counter(row.labels.get(head) for row in found)
+        assert said[0] > 200
+        # Profane words stand in a list that is no part of this repository.
+        assert said[1] > 200 or head == "profanity"
+
+
+def test_no_pattern_of_our_sentences_makes_a_mass_and_no_slot_is_left() -> None:
+    found = list(sentences())
+    patterns = Counter(one.pattern for one in found)
+    assert len(patterns) == sum(len(block.patterns()) for block in BLOCKS) > 1000
+    assert max(patterns.values()) <= 30
+    assert not [one.text for one in found if set(one.text) & set("{}[]|")]
+
+
+def test_explicit_words_come_from_the_list_beside_the_data_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / listed.FILE).write_text("{", "utf-8")
+    with pytest.raises(TrainingError, match="words with match and tags"):
+        rows(Row, tmp_path)
+    words = [
+        {"match": mask.replace("?", "x*"), "tags": sorted(tags)}
+        for tags, masks in listed.MASKS.values()
+        for mask in masks
+    ]
+    (tmp_path / listed.FILE).write_text(json.dumps(words), "utf-8")
+    without, found = rows(Row), rows(Row, tmp_path)
+    assert found[: len(without)] == without
+    assert {row.labels.get("profanity") for row in found[len(without) :]} == {None, 1}
+    assert len({key(row.text) for row in found}) == len(found)
 
 
 def test_every_source_with_a_rule_has_a_licence_in_the_card() -> None:
-    assert {*CAPS, *UNSEEN, "contrast"} <= SOURCES.keys()
+    assert {*CAPS, "contrast"} <= SOURCES.keys()
 
 
 @pytest.mark.parametrize(

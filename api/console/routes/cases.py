@@ -320,6 +320,8 @@ def _page(
             "colleagues": _colleagues(request, session, held, me) if file.claim else [],
             "banks": bank_lists.names(session) if Permission.BANK_ADD in me.permissions else [],
         }
+    if revealed or not file.forewarning.grave:
+        file = held.marks.of(file)  # the transaction is over: the look is on the record, and nothing waits
     said = request.query_params.get("said", "")
     return render(
         request,

@@ -33,12 +33,12 @@ Choices = Annotated[list[str], Form(max_length=20)]
 
 ROLES: Mapping[str, str] = {
     Role.MODERATOR: "decides cases and appeals",
-    Role.LEAD: "also adjudicates, bans, reverses, manages banks and quality, publishes policies",
-    Role.TRAINER: "exports labels, sees quality; no content in the console",
+    Role.LEAD: "also adjudicates, bans, reverses, manages banks and quality, publishes policies, promotes models",
+    Role.TRAINER: "exports labels, sees quality, proposes models; no content in the console",
     Role.PRIVACY_OFFICER: "erases, answers requests and incidents, approves holds, signs reports",
     Role.LEGAL: "asks for holds and disclosures, reads kept evidence, manages partners",
-    Role.AUDITOR: "reads quality, banks, duties and the audit log, signs reports; no content",
-    Role.ADMIN: "manages people, keys and incidents, publishes policies; no content",
+    Role.AUDITOR: "reads quality, banks, models, duties and the audit log, signs reports; no content",
+    Role.ADMIN: "manages people, keys and incidents, publishes policies, promotes models; no content",
 }
 SAID = {
     "roles": "The roles are changed; their sessions have ended.",

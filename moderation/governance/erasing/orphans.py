@@ -20,7 +20,7 @@ from moderation.storage.blobs import FolderBlobs
 from moderation.storage.database import Databases, among, transaction
 from moderation.storage.ids import lower_bound
 from moderation.storage.keystore import AuthorKey, HeldKey, ItemKey
-from moderation.storage.tables import Author, Item, Part
+from moderation.storage.tables import Author, Item, Part, Suggestion
 
 AGE = timedelta(days=1)
 AT_ONCE = 2000
@@ -66,6 +66,7 @@ def _item_keys(databases: Databases, place: Place, now: datetime) -> int:
         known = set(
             session.scalars(select(Item.id).where(among(Item.id, found), Item.destroyed_at.is_(None)))
         )
+        known |= set(session.scalars(select(Suggestion.id).where(among(Suggestion.id, found))))
     orphans = [one for one in found if one not in known]
     if not _plausible("item keys", orphans, found):
         return 0

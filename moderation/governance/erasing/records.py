@@ -72,6 +72,10 @@ _PIECES = (
     """,
     "DELETE FROM reporters WHERE client = :client AND digest = :digest",
     "UPDATE subject_requests SET details = NULL WHERE author_id = :author AND details IS NOT NULL",
+    # Their keys went with the author's.
+    "DELETE FROM suggestions WHERE id IN (SELECT id FROM suggestions WHERE author_id = :author LIMIT :limit)",
+    # Of an hour at most, so without an index for this.
+    "DELETE FROM bursts WHERE author_id = :author",
     # Found by their item, for which these have no index: once an erasure, not once a batch.
     """
     DELETE FROM idempotency_keys USING items
@@ -86,6 +90,7 @@ _PIECES = (
 _ONCE = (
     "WITH months",
     "DELETE FROM reporters",
+    "DELETE FROM bursts",
     "UPDATE subject_requests",
     "DELETE FROM idempotency_keys",
     "DELETE FROM outbox",

@@ -22,7 +22,7 @@ from moderation.bundles import BundleError
 from moderation.domain.content import ItemState
 from moderation.governance import audit
 from moderation.storage.database import Databases, among, transaction
-from moderation.storage.tables import Bundle, BundleItem, Item
+from moderation.storage.tables import Bundle, BundleItem, Item, Suggestion
 from moderation.storage.vault import Vault
 
 FRESH = ".fresh"
@@ -69,7 +69,8 @@ def clean(databases: Databases, vault: Vault, now: datetime, author_id: UUID | N
 
 def _ended() -> ColumnElement[bool]:
     ended = exists().where(Item.id == BundleItem.item_id, Item.state == ItemState.DELETED)
-    return or_(ended, ~exists().where(Item.id == BundleItem.item_id))
+    suggested = exists().where(Suggestion.id == BundleItem.item_id)
+    return or_(ended, ~exists().where(Item.id == BundleItem.item_id) & ~suggested)
 
 
 def _clean(

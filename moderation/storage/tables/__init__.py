@@ -5,6 +5,7 @@ from moderation.storage.tables.content import (
     FRESH,
     RETRIED,
     Author,
+    BurstRow,
     IdempotencyKey,
     Item,
     Part,
@@ -53,6 +54,7 @@ from moderation.storage.tables.review import (
     Opinion,
     Report,
     Reporter,
+    Suggestion,
 )
 from moderation.storage.tables.setup import (
     ApiKey,
@@ -60,6 +62,7 @@ from moderation.storage.tables.setup import (
     Bank,
     BankEntry,
     ModelAlias,
+    ModelProposal,
     ModelRow,
     Outbox,
     PolicyRow,
@@ -82,6 +85,7 @@ __all__ = [
     "Base",
     "Bundle",
     "BundleItem",
+    "BurstRow",
     "Case",
     "CaseNote",
     "CaseSkip",
@@ -100,6 +104,7 @@ __all__ = [
     "LoginFailures",
     "MinorCheck",
     "ModelAlias",
+    "ModelProposal",
     "ModelRow",
     "Moment",
     "Opinion",
@@ -122,6 +127,7 @@ __all__ = [
     "Sketch",
     "StatementDelivery",
     "SubjectRequest",
+    "Suggestion",
     "Tombstone",
     "WebhookEndpoint",
 ]

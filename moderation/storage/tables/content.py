@@ -36,6 +36,7 @@ RETRIED = "state = 'received' AND attempts > 0"
 _author = columns(RecordClass.AUTHOR, "id")
 _item = columns(RecordClass.ITEM, "author_id")
 _part = columns(RecordClass.ITEM, "item_id>items.author_id")
+_burst = columns(RecordClass.BURST, "author_id")
 _idempotency = columns(RecordClass.IDEMPOTENCY, "item_id>items.author_id")
 
 
@@ -126,6 +127,7 @@ class Part(Base):
     media_type: Mapped[str] = _part(Text)
     size: Mapped[int] = _part(Integer)
     content: Mapped[bytes | None] = _part(Ciphertext, pii=Pii.CONTENT)
+    language: Mapped[str | None] = _part(Text)  # of a text, as screening found it: ISO 639-1, or "und"
     blob: Mapped[str | None] = _part(Text)
 
 
@@ -157,6 +159,20 @@ class Sketch(Base):
     part: Mapped[str] = _part(Text, primary_key=True)
     band: Mapped[int] = _part(SmallInteger, primary_key=True)
     key: Mapped[bytes] = _part(Digest, pii=Pii.DIGEST)
+
+
+class BurstRow(Base):
+    """That an author said a text lately, by keyed digests of it: the same of many authors is a burst.
+
+    Unlogged: what a crash takes of the last hour is not worth writing twice.
+    """
+
+    __tablename__ = "bursts"
+    __table_args__ = (Index("ix_bursts_seen_at", "seen_at"), {"prefixes": ["UNLOGGED"]})
+
+    key: Mapped[bytes] = _burst(Digest, primary_key=True, pii=Pii.DIGEST)
+    author_id: Mapped[UUID] = _burst(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
+    seen_at: Mapped[datetime] = _burst(Moment)
 
 
 class IdempotencyKey(Base):

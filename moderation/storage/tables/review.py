@@ -31,6 +31,7 @@ _item = columns(RecordClass.ITEM, "author_id")
 _report = columns(RecordClass.ITEM, "author_id")
 _reporter = columns(RecordClass.REPORTER, "digest>authors.reference_digest")
 _bundle = columns(RecordClass.CONFIGURATION, None)
+_suggestion = columns(RecordClass.SUGGESTION, "author_id")
 _member = columns(RecordClass.ITEM, "author_id")
 _skip = columns(RecordClass.ACCOUNT, None)
 
@@ -337,6 +338,24 @@ class Appeal(Base):
     state: Mapped[str] = _decision(Text)
     outcome_id: Mapped[UUID | None] = _decision(Uuid)  # the decision that answered it
     closed_at: Mapped[datetime | None] = _decision(Moment)
+
+
+class Suggestion(Base):
+    """What a content service says a text should have scored, under an author of the service's own."""
+
+    __tablename__ = "suggestions"
+    __table_args__ = (
+        Index("ix_suggestions_expires_at", "expires_at"),
+        Index("ix_suggestions_author_id", "author_id"),
+    )
+
+    id: Mapped[UUID] = _suggestion(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
+    author_id: Mapped[UUID] = _suggestion(Uuid, pii=Pii.PSEUDONYM)
+    client: Mapped[str] = _suggestion(Text)
+    text: Mapped[bytes] = _suggestion(Ciphertext, pii=Pii.CONTENT)  # under a key of its own
+    scores: Mapped[dict[str, float]] = _suggestion(JSONB)
+    suggested_at: Mapped[datetime] = _suggestion(Moment)
+    expires_at: Mapped[datetime] = _suggestion(Moment)
 
 
 class Bundle(Base):

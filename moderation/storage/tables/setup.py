@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -142,20 +143,25 @@ class PolicyRow(Base):
 
 
 class ModelRow(Base):
-    """A model version known to this installation."""
+    """A model version known to this installation: shipped with the release, or added here by somebody."""
 
     __tablename__ = "models"
+    __table_args__ = (CheckConstraint("origin IN ('shipped','own')", name="origin"),)
 
     name: Mapped[str] = _setup(Text, primary_key=True)
     version: Mapped[str] = _setup(Text, primary_key=True)
     kind: Mapped[str] = _setup(Text)
     manifest_sha256: Mapped[str] = _setup(Text)
-    folder: Mapped[str] = _setup(Text)
+    folder: Mapped[str] = _setup(Text)  # below the shipped artifacts, or below the model folder, by origin
     added_at: Mapped[datetime] = _setup(Moment)
+    origin: Mapped[str] = _setup(Text, server_default=text("'shipped'"))
 
 
 class ModelAlias(Base):
-    """Which version serves: the alias `champion` of each name."""
+    """Which version serves, the alias `champion` of each name, and which did before it, `previous`.
+
+    `trouble` is why a process could not serve it; whatever served before goes on there.
+    """
 
     __tablename__ = "model_aliases"
 
@@ -163,15 +169,50 @@ class ModelAlias(Base):
     alias: Mapped[str] = _setup(Text, primary_key=True)
     version: Mapped[str] = _setup(Text)
     set_at: Mapped[datetime] = _setup(Moment)
+    trouble: Mapped[str | None] = _setup(Text)
+
+
+class ModelProposal(Base):
+    """That a version should serve: proposed by one person with the gates as they stood, decided by another."""
+
+    __tablename__ = "model_proposals"
+    __table_args__ = (
+        Index(
+            "uq_model_proposals_open",
+            "name",
+            "version",
+            "alias",
+            unique=True,
+            postgresql_where=text("state = 'open'"),
+        ),
+        CheckConstraint("state IN ('open','promoted','refused')", name="state"),
+        CheckConstraint("(state = 'open') = (decided_by IS NULL)", name="decided"),
+        CheckConstraint("state <> 'promoted' OR decided_by <> proposed_by", name="four_eyes"),
+    )
+
+    id: Mapped[UUID] = _setup(Uuid, primary_key=True)
+    name: Mapped[str] = _setup(Text)
+    version: Mapped[str] = _setup(Text)
+    alias: Mapped[str] = _setup(Text)
+    gates: Mapped[list[dict[str, Any]]] = _setup(JSONB)
+    proposed_by: Mapped[UUID] = _setup(Uuid, ForeignKey("people.id"), pii=Pii.PSEUDONYM)
+    proposed_at: Mapped[datetime] = _setup(Moment)
+    by_operator: Mapped[bool] = _setup(Boolean)  # named at the command line, where nobody logs in
+    decided_by: Mapped[UUID | None] = _setup(Uuid, ForeignKey("people.id"), pii=Pii.PSEUDONYM)
+    decided_at: Mapped[datetime | None] = _setup(Moment)
+    state: Mapped[str] = _setup(Text)
 
 
 class Bank(Base):
-    """A named list of known content: what an exact match with one of its entries means."""
+    """A named list of what is known, of one kind, and what a match with one of its entries means."""
 
     __tablename__ = "banks"
     __table_args__ = (
-        CheckConstraint("kind IN ('image','text')", name="kind"),
+        CheckConstraint("kind IN ('image','text','term','link','claim')", name="kind"),
         CheckConstraint("action IN ('remove','limit','review','label')", name="action"),
+        # Two sentences that mean the same are no proof that either is false.
+        CheckConstraint("kind <> 'claim' OR action IN ('review','label')", name="claim"),
+        CheckConstraint("distance BETWEEN 0 AND 1", name="distance"),
     )
 
     id: Mapped[UUID] = _bank(Uuid, primary_key=True)
@@ -182,19 +223,31 @@ class Bank(Base):
     allow: Mapped[bool] = _bank(Boolean)
     enabled: Mapped[bool] = _bank(Boolean)
     created_at: Mapped[datetime] = _bank(Moment)
+    distance: Mapped[float | None] = _bank(Double)  # how near is near enough; see `governance.banks`
+    version: Mapped[int] = _bank(BigInteger, server_default=text("1"))  # counts changes of it or its entries
 
 
 class BankEntry(Base):
-    """One known text or picture, by digest: who added it and whether somebody verified it."""
+    """One thing that is known: who added it and whether somebody verified it.
+
+    Found by its digest; a text or picture is kept as no more than that. What can't be found by a digest is kept
+    encrypted: a term, a host or a claim in `value`, and in `features` what near copies are found by. They may name
+    people (an address that is passed around, a swindler's number), and a sketch or vector tells of its text.
+    """
 
     __tablename__ = "bank_entries"
     __table_args__ = (UniqueConstraint("bank_id", "digest"), Index("ix_bank_entries_digest", "digest"))
 
     id: Mapped[UUID] = _bank(Uuid, primary_key=True)
     bank_id: Mapped[UUID] = _bank(Uuid, ForeignKey("banks.id", ondelete="CASCADE"))
-    digest: Mapped[bytes] = _bank(Digest, pii=Pii.DIGEST)
+    digest: Mapped[bytes] = _bank(Digest, pii=Pii.DIGEST)  # keyed, but of texts and pictures
     verified: Mapped[bool] = _bank(Boolean)
     note: Mapped[str] = _bank(Text)
     added_by: Mapped[str] = _bank(Text)
     added_at: Mapped[datetime] = _bank(Moment)
     expires_at: Mapped[datetime | None] = _bank(Moment)
+    form: Mapped[str | None] = _bank(Text)  # of terms and links: literal, pattern, host, url, phone, email
+    category: Mapped[str | None] = _bank(Text)  # None: the bank's
+    value: Mapped[bytes | None] = _bank(Ciphertext, pii=Pii.CONTENT)
+    features: Mapped[bytes | None] = _bank(Ciphertext, pii=Pii.CONTENT)
+    features_by: Mapped[str | None] = _bank(Text)  # what made them: those of another maker are made anew
