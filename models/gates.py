@@ -91,6 +91,10 @@ class Gate:
         return asdict(self)
 
 
+RESULTS = "results"
+"""Stands for every gate where none was measured. One waiver is for one gate: this one can't be waived."""
+
+
 def check(manifest: Manifest, waived: Mapping[str, str] | None = None) -> list[Gate]:
     """Every gate of the manifest, judged again, with those it lacks as failed.
 
@@ -102,7 +106,7 @@ def check(manifest: Manifest, waived: Mapping[str, str] | None = None) -> list[G
     gates = [judge("golden_inputs", len(manifest.golden))]
     if manifest.kind == "text" and not measured(manifest):
         sentence = f"{_called(manifest)} holds no gate results; {RUN}."
-        gates.append(Gate("results", None, None, passed=False, sentence=sentence))
+        gates.append(Gate(RESULTS, None, None, passed=False, sentence=sentence))
     else:
         gates += _judged(manifest)
         known = {gate.name for gate in gates}
@@ -140,7 +144,7 @@ def required(manifest: Manifest) -> list[str]:
             positives = int(metrics.get("held_out", {}).get(category, {}).get("positives", ENOUGH))
             names += [f"auc:{category}", f"ece:{category}"] if positives >= ENOUGH else []
             names += [f"int8:{category}"] if int8 and positives >= FEW else []
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ArtifactError(f"The metrics of {_called(manifest)} are malformed: {error!r}.") from error
     return names
 
@@ -199,16 +203,18 @@ def _judged(manifest: Manifest) -> list[Gate]:
 
 def _with_waivers(gates: list[Gate], waived: Mapping[str, str]) -> list[Gate]:
     """The reasons beside those that failed; one for a gate that passes is not needed and not shown."""
-    if unknown := sorted(set(waived) - {gate.name for gate in gates}):
+    if unknown := sorted(set(waived) - {gate.name for gate in gates if gate.name != RESULTS}):
         raise ArtifactError(
             f"There is no gate {', '.join(unknown)} to waive; waive one of those that failed."
         )
-    if empty := sorted(name for name, reason in waived.items() if not str(reason).strip()):
+    if empty := sorted(
+        name for name, reason in waived.items() if not isinstance(reason, str) or not reason.strip()
+    ):
         raise ArtifactError(
             f"To waive {', '.join(empty)} takes a reason; it is shown wherever the gates are."
         )
     return [
-        gate if gate.passed or gate.name not in waived else _waived(gate, str(waived[gate.name]).strip())
+        gate if gate.passed or gate.name not in waived else _waived(gate, waived[gate.name].strip())
         for gate in gates
     ]
 

@@ -401,9 +401,7 @@ def gather(run: Run, arguments: Namespace) -> Gathered:
     path, found = arguments.data / FILE, Gathered()
     unseen = set(filter(None, arguments.unseen.split(",")))
     files = {name: tuple(getattr(arguments, name)) for name in (*readers.READERS, CASES)}
-    own = {name for name in readers.READERS if files[name]} | (
-        {OWN} if arguments.bundle is not None else set()
-    )
+    own = {name for name in readers.READERS if files[name]} | ({OWN} if arguments.bundle else set())
     if path.exists() or not own:
         found.rows += read_source(path, unseen - own)
         found.data[FILE] = file_sha256(path)

@@ -43,7 +43,7 @@ SMALL_CAPITALS = frozenset("ʏɴʟʀɪʙɢʜᴀᴄᴅᴇᴊᴋᴍᴏᴘꜱᴛᴜ
 _FOREIGN = "[\u0370-\u03ff\u0400-\u052f\u0530-\u058f]"
 BORDER = re.compile(rf"[A-Za-z]{_FOREIGN}|{_FOREIGN}[A-Za-z]")
 """Where a plain Latin letter stands beside a Cyrillic, Greek or Armenian one."""
-MIXED = re.compile(rf"[^\W\d_]*(?:[A-Za-z]{_FOREIGN}|{_FOREIGN}[A-Za-z])[^\W\d_]*")
+MIXED = re.compile(rf"(?<![^\W\d_])[^\W\d_]{{0,100}}(?:[A-Za-z]{_FOREIGN}|{_FOREIGN}[A-Za-z])[^\W\d_]*")
 """A run of letters with a `BORDER` in it."""
 
 _DIGITS = str.maketrans("013457$@", "oleast" + "sa")

@@ -15,8 +15,8 @@ from itertools import islice, product
 from moderation.features import words
 
 LONGEST_WORD = 60
-MOST_LETTERS = 600
-"""Letters of a run without blanks that is still cut into words."""
+LONGEST_RUN = 250
+"""Characters without a blank from which on they are left as they are."""
 MOST_WORDS = 400
 """Words of a text that are asked about, the first: enough to tell its language and to mend what is short."""
 MOST_RUNS = 5
@@ -38,15 +38,17 @@ _EMOJI = "[\u2190-\u2bff\u3030\U0001f000-\U0001fbff\ufe0f\u200d\u20e3]"
 
 # One search decides whether a text has any of it; most have not.
 _SIGN = re.compile(
-    r"[A-Za-z][0-9@$!|+(<€£¢¥¡%*#_?~^·•]+[A-Za-z]|[0-9@$!|+(<€£¢*#]+[a-z]{2}|[a-z]{2}[0-9@$!|+€£¢*#]"
+    r"[A-Za-z][0-9@$!|+(<€£¢¥¡%*#_?~^·•]+[A-Za-z]|[0-9@$!|+(<€£¢*#][a-z]{2}|[a-z]{2}[0-9@$!|+€£¢*#]"
     r"|([A-Za-z])\1\1|"
     rf"\b{_LETTER}[^\w]{{1,3}}{_LETTER}[^\w]{{1,3}}{_LETTER}\b|{_LETTER}_{_LETTER}|"
     rf"{_LETTER}(?:[./\\\n|,;:'’+=~^·•-]| [/|] ){_LETTER}|[A-Za-z]{_EMOJI}+[A-Za-z]"
 )
 _WORD = re.compile(r"(?<![^\W\d_])[A-Za-z]+(?![^\W\d_])")
 _LEFT_ALONE = re.compile(
-    r"(?:[A-Za-z]+://|www\.)\S+|(?<!\w)[#@]\w+(?![#*@$\w])|[^\s@]+@[^\s@]+\.\w+|"
-    r"\b[\w-]+(?:\.[\w-]+)*\.(?:com|net|org|io|de|uk|fr|ru|info|edu|gov|example)\b\S*",
+    # First what is no text that anybody reads: every search below takes the square of the length of such a run.
+    rf"(?<!\S)\S{{{LONGEST_RUN},}}|(?:[A-Za-z]{{1,12}}://|www\.)\S+|(?<!\w)[#@]\w+(?![#*@$\w])|"
+    r"[^\s@]{1,64}@[^\s@]{1,200}\.\w+|"
+    r"\b[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}\.(?:com|net|org|io|de|uk|fr|ru|info|edu|gov|example)\b\S*",
     re.IGNORECASE,
 )
 _SEPARATED = re.compile(
@@ -331,7 +333,7 @@ def _named(text: str, one: re.Match[str], other: re.Match[str]) -> bool:
 def _mended(found: re.Match[str], counts: Counter[str], strange: frozenset[str], *, mostly: bool) -> str:
     """A word that is none, turned, with its letters in order, its vowels back or its blanks: if that makes one."""
     word, lower = found[0], found[0].lower()
-    if lower not in strange or len(lower) < 3 or len(lower) > MOST_LETTERS:
+    if lower not in strange or len(lower) < 3 or len(lower) > LONGEST_RUN:
         return word
     name = word[0].isupper() and word[1:].islower() and found.start() > 0 and len(word) < 12
     if (name and not mostly) or (len(word) < 20 and _CAMEL.search(word)):

@@ -50,7 +50,7 @@ _INVISIBLE = (
 )
 _TAGS = "\U000e0000-\U000e007f"
 # Between what needs no joiner: Arabic, Indic and Thai letters keep theirs, and so do emoji.
-_BESIDE = "[!-~\u00a1-\u052f\U0001d400-\U0001d7ff\uff21-\uff5a]"
+_BESIDE = "[!-~\u00a1-\u00ac\u00ae-\u034e\u0350-\u052f\U0001d400-\U0001d7ff\uff21-\uff5a]"
 _HIDDEN = re.compile(rf"(?<={_BESIDE})[{_INVISIBLE}{_TAGS}]+(?={_BESIDE})")
 _DIRECTED = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _OVERRIDE = re.compile("\u202e([^\u202c\u202d\n]*)[\u202c\u202d]?")

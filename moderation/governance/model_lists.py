@@ -181,8 +181,8 @@ def _categories(document: Mapping[str, Any]) -> list[Category]:
     return [
         Category(
             name=str(name),
-            positives=int(entry.get("positives") or 0),
-            labelled=int(entry.get("labelled") or 0),
+            positives=_counted(entry.get("positives")),
+            labelled=_counted(entry.get("labelled")),
             auc=_measured(entry.get("auc")),
             ap=_measured(entry.get("ap")),
             ece=_measured(entry.get("ece")),
@@ -190,6 +190,10 @@ def _categories(document: Mapping[str, Any]) -> list[Category]:
         for name, entry in held_out.items()
         if isinstance(entry, Mapping)
     ]
+
+
+def _counted(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _measured(value: object) -> Measured | None:

@@ -59,34 +59,60 @@ def add(session: Session, folder: Path, root: Path, actor: str, now: datetime) -
     row = session.get(ModelRow, (manifest.name, manifest.version))
     found = tuple(gates.check(manifest))
     if row is not None and row.manifest_sha256 == manifest.sha256:
-        return Added(verified(wanted_of(row, root)), found, fresh=False)
+        return Added(_there_again(row, manifest, root), found, fresh=False)
     if row is not None:
+        raise _taken(manifest)
+    others = select(ModelRow.kind).where(ModelRow.name == manifest.name, ModelRow.kind != manifest.kind)
+    if (other := session.scalar(others.limit(1))) is not None:
         raise Conflict(
-            f"There is another {manifest.name} {manifest.version} already; a version never changes, so give yours "
-            "one of its own.",
-            code="version_taken",
+            f"{manifest.name} is the name of models of kind {other} here, and this one is of kind {manifest.kind}; "
+            "give it a name of its own.",
+            code="name_taken",
         )
     refusal = failing(manifest.name, manifest.version, found)
     if refusal is not None and gates.measured(manifest):
         raise Conflict(refusal, code="gates_failed")
     opened(manifest, threads=1)
-    # A folder without a row is what a command that broke off has left.
-    installed = _installed(manifest, root)
-    session.add(
-        ModelRow(
+    # The row before the files: whoever adds another content under this version at this moment waits here.
+    stored = session.scalar(
+        insert(ModelRow)
+        .values(
             name=manifest.name,
             version=manifest.version,
             kind=manifest.kind,
             manifest_sha256=manifest.sha256,
-            folder=str(installed.folder.relative_to(root)),
+            folder=f"{manifest.name}/{manifest.version}",
             added_at=now,
             origin=Origin.OWN,
         )
+        .on_conflict_do_nothing()
+        .returning(ModelRow.name)
     )
-    session.flush()
+    if stored is None:
+        raise _taken(manifest)
+    # A folder without a row is what a command that broke off has left.
+    installed = _installed(manifest, root)
     _record(session, actor, "model.added", manifest.name, now, version=manifest.version,
             manifest_sha256=manifest.sha256, origin=str(Origin.OWN))  # fmt: skip
     return Added(installed, found, fresh=True)
+
+
+def _taken(manifest: Manifest) -> Conflict:
+    return Conflict(
+        f"There is another {manifest.name} {manifest.version} already; a version never changes, so give yours "
+        "one of its own.",
+        code="version_taken",
+    )
+
+
+def _there_again(row: ModelRow, manifest: Manifest, root: Path) -> Manifest:
+    """The files of a version that is known; what was added here and is lost or damaged is copied once more."""
+    try:
+        return verified(wanted_of(row, root))
+    except ArtifactError:
+        if row.origin != Origin.OWN:
+            raise
+        return _installed(manifest, root)
 
 
 def _installed(manifest: Manifest, root: Path) -> Manifest:
@@ -106,7 +132,7 @@ def remove(session: Session, name: str, version: str, root: Path, actor: str, no
         NotFound: there is no such version.
         Conflict: it is shipped, served once, or is proposed at the moment.
     """
-    row = find(session, name, version)
+    row = find(session, name, version, hold=True)
     if row.origin != Origin.OWN:
         raise Conflict(
             f"{name} {version} is shipped with this release; only what was added here can be removed."
@@ -127,13 +153,13 @@ def remove(session: Session, name: str, version: str, root: Path, actor: str, no
     return folder
 
 
-def find(session: Session, name: str, version: str) -> ModelRow:
-    """A version.
+def find(session: Session, name: str, version: str, *, hold: bool = False) -> ModelRow:
+    """A version; with `hold` nobody else proposes, promotes or removes it before this transaction ends.
 
     Raises:
         NotFound: there is no such version.
     """
-    row = session.get(ModelRow, (name, version))
+    row = session.get(ModelRow, (name, version), with_for_update=True if hold else None, populate_existing=hold)
     if row is None:
         raise NotFound(
             f"There is no version {version} of a model {name} here; `moderation models list` shows which there are."
@@ -170,11 +196,11 @@ def settle(session: Session, shipped: Sequence[Manifest], root: Path, now: datet
     """
     known = {(row.name, row.version): row for row in session.scalars(select(ModelRow))}
     for manifest in shipped:
-        _know(session, known.get((manifest.name, manifest.version)), manifest, now)
+        _know(session, known.get((manifest.name, manifest.version)), manifest, root, now)
     by_name: dict[str, list[str]] = {}
     for manifest in shipped:
         by_name.setdefault(manifest.name, []).append(manifest.version)
-    aliases = session.scalars(select(ModelAlias).where(ModelAlias.alias == CHAMPION))
+    aliases = session.scalars(select(ModelAlias).where(ModelAlias.alias == CHAMPION).with_for_update())
     champions = {one.name: one.version for one in aliases}
     session.execute(update(ModelAlias).values(trouble=None).where(ModelAlias.trouble.is_not(None)))
     for name in sorted({*by_name, *champions}):
@@ -182,13 +208,14 @@ def settle(session: Session, shipped: Sequence[Manifest], root: Path, now: datet
         _settle(session, name, champions.get(name), newest, by_name.get(name, ()), root, now)
 
 
-def _know(session: Session, row: ModelRow | None, manifest: Manifest, now: datetime) -> None:
+def _know(session: Session, row: ModelRow | None, manifest: Manifest, root: Path, now: datetime) -> None:
     """A row for a shipped version; of one that a release ships anew under its old number, the new content."""
     if row is not None and row.manifest_sha256 == manifest.sha256:
         return
     if row is not None and row.origin == Origin.OWN:
-        # Somebody's own has taken this number. If it serves it stays; otherwise the number is the release's.
-        if alias_of(session, manifest.name, CHAMPION) == manifest.version:
+        # Somebody's own has taken this number. If it serves it stays; otherwise the number is the release's, as it is
+        # where files are lost: under one number nothing could lead back to them.
+        if alias_of(session, manifest.name, CHAMPION) == manifest.version and _there(row, (), root):
             return
         _record(session, OPERATOR, "model.removed", row.name, now, version=row.version,
                 manifest_sha256=row.manifest_sha256, because="shipped_instead")  # fmt: skip

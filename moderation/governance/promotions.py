@@ -108,11 +108,11 @@ def promote(session: Session, root: Path, by: By, name: str, version: str, now: 
     Raises:
         NotFound: there is no such version.
         Forbidden: they may not promote, or proposed it themselves.
-        Conflict: nobody proposed it, or it does not pass its gates.
+        Conflict: nobody proposed it, it serves already, or it does not pass its gates.
         models.registry.ArtifactError: its files are not what was added.
     """
     _require(by, Permission.MODEL_PROMOTE)
-    models.find(session, name, version)
+    models.find(session, name, version, hold=True)
     _lock(session, name)
     proposal = _open(session, name, version)
     if proposal is None:
@@ -129,8 +129,10 @@ def promote(session: Session, root: Path, by: By, name: str, version: str, now: 
             "promotes it in the console, under Models.",
             code="four_eyes",
         )
-    _gated(session, root, name, version)
     before = models.alias_of(session, name, CHAMPION)
+    if before == version:
+        raise Conflict(f"{name} {version} serves already; refuse the proposal.", code="serves_already")
+    _gated(session, root, name, version)
     models.point(session, name, PREVIOUS, before, now)
     models.point(session, name, CHAMPION, version, now)
     proposal.state, proposal.decided_by, proposal.decided_at = PROMOTED, by.person_id, now
@@ -193,7 +195,7 @@ def rollback(
 
 def _gated(session: Session, root: Path, name: str, version: str) -> list[gates.Gate]:
     """The gates of a version, all passed, from the files as they are now."""
-    row = models.find(session, name, version)
+    row = models.find(session, name, version, hold=True)
     found = gates.check(verified(models.wanted_of(row, root)))
     refusal = models.failing(name, version, found)
     if refusal is not None:

@@ -106,7 +106,10 @@ def test_a_waiver_names_a_gate_and_a_reason_and_is_shown() -> None:
         ({"gates": [{"value": 1.0}]}, "malformed"),
         ({"gates": passing(), "waived": {"functional": "  "}}, "takes a reason"),
         ({"gates": passing(), "waived": {"functionel": "A slip."}}, "no gate functionel to waive"),
+        ({"gates": passing(functional=0.1), "waived": {"functional": None}}, "takes a reason"),
+        ({"waived": {"results": "One waiver for all of them."}}, "no gate results to waive"),
         ({"gates": passing(), "waived": ["functional"]}, "malformed"),
+        ({"gates": passing(), "metrics": {"held_out": {"hate": {"positives": float("inf")}}}}, "malformed"),
         ({"gates": passing(), "metrics": {"held_out": {"hate": 3}}}, "malformed"),
     ],
 )

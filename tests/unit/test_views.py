@@ -162,3 +162,12 @@ def test_the_end_of_a_long_text_is_kept() -> None:
     (view,) = views.views(text)
     assert view.text.endswith(tail)
     assert view.text.startswith("loser loser")
+
+
+@pytest.mark.parametrize(
+    "unit", ["ab", "a.", "a*", "a@", "1a", "aа", "a\u0301", "a\n", "\u00ad", "\u202ea", "1"]
+)
+def test_what_is_made_to_be_slow_is_read_to_its_end(unit: str) -> None:
+    """Without a bound on runs without blanks these take minutes: every search is square in their length."""
+    said = read((unit * LONGEST)[:LONGEST])
+    assert len(said.views) <= 4
