@@ -97,8 +97,10 @@ class Marks:
             if not known:
                 result = marks.find(served.text, one)
                 self._remember(key, result)
-            if result is not None:
+            if result is not None:  # a rule's score is no model's, and has its own mark if it has a place
                 found[one] = result
+            if len(found) == marks.MOST_CATEGORIES:
+                break
         return found
 
     def _remembered(self, key: Key) -> tuple[bool, Found | None]:

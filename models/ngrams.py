@@ -8,7 +8,7 @@ no vocabulary to ship. One pass of numpy serves a whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ SIZES = (2, 3, 4, 5)
 BITS = 19
 LONGEST = 20_000
 """Code points of a text that are looked at; beyond that nothing new is to be expected of a linear model."""
+
+AT_ONCE = 100_000
+"""Code points of a batch that are looked at together."""
 
 U64 = NDArray[np.uint64]
 Logits = NDArray[np.float32]
@@ -115,10 +118,28 @@ class NgramModel:
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Logits of shape (len(texts), heads) for texts as `models.text.normalise` returns them."""
+        # A code point takes about 300 bytes on the way: of long texts a few at a time.
+        none = np.empty((0, self.heads), np.float32)
+        return np.concatenate([none, *(self._logits(texts[a:b]) for a, b in _pieces(texts))])
+
+    def _logits(self, texts: Sequence[str]) -> Logits:
         found = features(texts, self._bits)
         value = weighted(found, self._rarity)
         products = self._weights[found.bucket].astype(np.float32) * value[:, None]
         return np.asarray(_summed(products, found.ends) * self._scale + self._bias, dtype=np.float32)
+
+
+def _pieces(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Start and end of runs of texts with at most `AT_ONCE` code points to look at, or one text each."""
+    start, held = 0, 0
+    for index, text in enumerate(texts):
+        size = min(len(text), LONGEST)
+        if index > start and held + size > AT_ONCE:
+            yield start, index
+            start, held = index, 0
+        held += size
+    if start < len(texts):
+        yield start, len(texts)
 
 
 def _joined(texts: Sequence[str]) -> tuple[U64, NDArray[np.int64]]:

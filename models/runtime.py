@@ -43,11 +43,16 @@ def calibrate(logits: NDArray[np.float32], outputs: Sequence[Output]) -> Scores:
     """Platt-scaled probabilities of `logits`, shape (n, len(outputs)), clipped to [1e-6, 1 - 1e-6].
 
     A sigmoid never reaches 0 or 1 in truth; rounding must not turn "almost surely" into "surely".
+
+    Raises:
+        FloatingPointError: the model computed no number. No limit is ever reached by one, so it would pass for harmless.
     """
     scale = np.array([output.scale for output in outputs])
     shift = np.array([output.shift for output in outputs])
     z = np.clip(logits.astype(np.float64) * scale + shift, -60.0, 60.0)
     probabilities: Scores = np.clip(1.0 / (1.0 + np.exp(-z)), 1e-6, 1.0 - 1e-6)
+    if np.isnan(probabilities).any():
+        raise FloatingPointError("The model's output is not a number.")
     return probabilities
 
 

@@ -28,6 +28,8 @@ from models.registry import ArtifactError, Manifest
 from models.runtime import Scores, calibrate, open_session
 
 NORMALISER = "nfkc-emoji-words-1"
+APART = 4
+"""Tokens that one character of a normalised text can become: the tokenizer decomposes it (Unicode's NFD) first."""
 
 Logits = NDArray[np.float32]
 Forward = Callable[[NDArray[np.int64], NDArray[np.int64]], Logits]
@@ -244,8 +246,12 @@ class TextClassifier:
         windowing = self._windowing
         room = windowing.size - 2
         readable = room + (windowing.limit - 1) * (room - windowing.overlap)
-        # No token is shorter than a character, so most texts need no second tokenisation.
-        return len(text) <= readable or len(self._tokenizer.encode(normalise(text)).ids) - 2 <= readable
+        # What is read is longer than what was written: an emoji becomes words, and the tokenizer takes syllables of
+        # Korean apart. No letter becomes more than `APART` tokens, so most texts need no second tokenisation.
+        plain = normalise(text)
+        if len(plain) * APART <= readable:
+            return True
+        return len(self._tokenizer.encode(plain, add_special_tokens=False).ids) <= readable
 
     def logits(self, batch: Sequence[str]) -> Logits:
         """Raw logits of shape (len(batch), heads), in the order of the manifest's `input.heads`."""

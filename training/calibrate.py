@@ -43,14 +43,16 @@ def score_rows(
         found: Logits = np.load(kept)
         return found
     opened = open_tokenizer(tokenizer)
-    pieces = []
+    pieces = [np.empty((0, len(HEADS)), np.float32)]
     with progress(f"{name} on {part}", len(rows)) as advance:
         for start in range(0, len(rows), 512):
             texts = [normalise(row.text) for row in rows[start : start + 512]]
             pieces.append(window_logits(texts, opened, windows, forward, len(HEADS)))
             advance(len(texts))
     logits = np.concatenate(pieces)
-    np.save(kept, logits)
+    partial = kept.with_name(f"partial-{kept.name}")
+    np.save(partial, logits)
+    partial.replace(kept)
     return logits
 
 
@@ -158,8 +160,13 @@ def described(outputs: dict[str, Platt], labels: Matrix) -> dict[str, Any]:
 
 
 def main(run: Run, arguments: Namespace) -> None:
-    """Score the calibration part with the fine-tuned model and fit each head."""
+    """Score the calibration part with the fine-tuned model and fit each head.
+
+    Raises:
+        TrainingError: model or n-grams are not of the run's rows, or a head can't be calibrated.
+    """
     started = time.monotonic()
+    run.same_rows("train", "ngrams")
     rows = read(run, "calibrate")
     encoder, ngrams = torch_logits(run, "calibrate", rows, arguments), ngram_logits(run, rows)
     labels = held_out_labels(rows)

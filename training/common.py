@@ -55,6 +55,28 @@ class Run:
         found: dict[str, Any] = json.loads(self.path(f"{stage}.json").read_text(encoding="utf-8"))
         return found
 
+    def learned_from(self) -> str | None:
+        """The SHA-256 of the run's rows, which the stages that learn from them write down.
+
+        Raises:
+            TrainingError: stage `dataset` has not finished.
+        """
+        found: str | None = self.record("dataset").get("rows_sha256")
+        return found
+
+    def same_rows(self, *stages: str) -> None:
+        """Refuse what was learned from other rows than the run holds now.
+
+        Raises:
+            TrainingError: `dataset` was run once more after one of `stages`, or one has not finished.
+        """
+        now = self.learned_from()
+        for stage in stages:
+            if self.record(stage).get("rows_sha256", now) != now:
+                raise TrainingError(
+                    f"{self.folder} has other rows than stage {stage!r} learned from: run {stage} with --again."
+                )
+
     def finish(self, stage: str, arguments: Namespace, started: float, **facts: Any) -> None:
         """Write the record that makes `stage` done: its exact arguments, when, how long, and `facts`."""
         document = {

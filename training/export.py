@@ -218,10 +218,15 @@ def assemble(
 
 
 def main(run: Run, arguments: Namespace) -> None:
-    """Export, quantise, gate, calibrate again, measure what ships, and write the artifact."""
+    """Export, quantise, gate, calibrate again, measure what ships, and write the artifact.
+
+    Raises:
+        TrainingError: model or n-grams are not of the run's rows, or the export computes something else.
+    """
     from training.train import load_model
 
     started = time.monotonic()
+    run.same_rows("train", "ngrams")
     fp32, int8 = run.path("fp32.onnx"), run.path("int8.onnx")
     with progress("export", 2) as advance:
         export_fp32(load_model(run, "eager"), fp32)

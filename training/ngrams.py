@@ -98,6 +98,7 @@ def main(run: Run, arguments: Namespace) -> None:
         arguments,
         started,
         rows=len(rows),
+        rows_sha256=run.learned_from(),
         buckets=1 << BITS,
         used=int((quantised != 0).any(axis=1).sum()),
         ngrams_sha256=file_sha256(run.path(FILE)),

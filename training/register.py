@@ -68,7 +68,7 @@ def main(run: Run, arguments: Namespace) -> None:
         raise TrainingError(f"{manifest.folder} is not of this run: give the --out that export was given.")
     for gate in gates:
         print(line(gate))
-    if failed := []:
+    if failed := failures(gates):
         raise TrainingError(
             f"{manifest.name} {manifest.version} fails {len(failed)} of {len(gates)} gates and is not registered: "
             f"{', '.join(gate.name for gate in failed)}."

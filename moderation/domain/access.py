@@ -106,9 +106,7 @@ _LEAD = _MODERATOR | {
 GRANTS: Mapping[Role, frozenset[Permission]] = {
     Role.MODERATOR: frozenset(_MODERATOR),
     Role.LEAD: frozenset(_LEAD),
-    Role.TRAINER: frozenset(
-        _EVERYBODY | {_P.QUALITY_READ, _P.LABEL_EXPORT, _P.MODEL_READ, _P.MODEL_PROPOSE}
-    ),
+    Role.TRAINER: frozenset(_EVERYBODY | {_P.QUALITY_READ, _P.LABEL_EXPORT, _P.MODEL_READ, _P.MODEL_PROPOSE}),
     # Answers for what is kept of people and how it ends.
     Role.PRIVACY_OFFICER: frozenset(
         _OFFICER

@@ -175,9 +175,7 @@ def told(match: Match) -> str:
     """The match as the beginning of a sentence: which part, how, which entry of which bank."""
     degree = f" ({match.score:.2f})" if match.how in (How.NEAR, How.CLAIM) else ""
     disguised = f", disguised ({match.view})" if match.view else ""
-    return (
-        f"{match.part} {_SAID[match.how]} entry {match.entry} of bank {match.bank}{degree}{disguised}"
-    )
+    return f"{match.part} {_SAID[match.how]} entry {match.entry} of bank {match.bank}{degree}{disguised}"
 
 
 def _of_finding(rule: CategoryRule, finding: Finding) -> _Opinion:

@@ -132,11 +132,9 @@ class Addresses:
         """With `likeness` also hosts that look like an entry's, and are not under it."""
         self._hosts = _places(entries, Form.HOST)
         self._contacts = _places(entries, Form.EMAIL) | _places(entries, Form.PHONE)
-        self._urls: dict[str, list[tuple[str, int]]] = {}
-        for index, one in enumerate(entries):
-            if one.form is Form.URL:
-                host, _, path = one.value.partition("/")
-                self._urls.setdefault(host, []).append((f"/{path}", index))
+        self._urls = _places(entries, Form.URL)
+        self._with_urls = {one.partition("/")[0] for one in self._urls}
+        self._longest = max(map(len, self._urls), default=0)
         self._protected = Protected(list(self._hosts)) if likeness else None
 
     def find(self, text: str, links: Sequence[Link]) -> list[AddressFind]:
@@ -151,19 +149,20 @@ class Addresses:
             return
         host = link.value.rpartition("@")[2]
         yield from (found(self._hosts[one], how=How.HOST) for one in _upwards(host) if one in self._hosts)
-        if link.kind is LinkKind.HOST and host in self._urls:
-            path = _path(_whole(text, link))
-            yield from (
-                found(index, how=How.URL) for wanted, index in self._urls[host] if _begins(path, wanted)
-            )
+        if link.kind is LinkKind.HOST and host in self._with_urls:
+            begun = _beginnings(f"{host}{_path(_whole(text, link))}", len(host) + 1, self._longest)
+            yield from (found(self._urls[one], how=How.URL) for one in begun if one in self._urls)
         if self._protected is not None:
             for like in self._protected.like(host):
                 yield found(self._hosts[like.protected], how=How.LOOKALIKE)
 
 
-def _begins(path: str, wanted: str) -> bool:
-    """Whether a path begins with another one, and that not in the middle of a name."""
-    return path == wanted or path.startswith((f"{wanted}/", f"{wanted}?", f"{wanted}&"))
+def _beginnings(address: str, least: int, most: int) -> Iterator[str]:
+    """What an address begins with, and that not in the middle of a name, from `least` to `most` characters."""
+    for stop in _STOP.finditer(address, least, most + 1):
+        yield address[: stop.start()]
+    if len(address) <= most:
+        yield address
 
 
 def _places(entries: Sequence[Address], form: Form) -> dict[str, int]:
@@ -178,7 +177,9 @@ def _upwards(host: str) -> Iterator[str]:
         yield from (".".join(labels[at:]) for at in range(1, len(labels) - 1))
 
 
-_FURTHER = re.compile(r"[/?#:][^\s<>\"'`{}|^]*")
+_STOP = re.compile("[/?&]")
+# As long as anybody's link is: what follows can be a text of its own, read again for each link in it.
+_FURTHER = re.compile(r"[/?#:][^\s<>\"'`{}|^]{0,4000}")
 
 
 def _whole(text: str, link: Link) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
-from itertools import islice
+from itertools import chain, islice
 
 import ada_url
 import phonenumbers
@@ -24,8 +24,8 @@ from moderation.features.confusables import skeleton
 
 LONGEST = 100_000
 """Code points of a text that are looked at; one longer than this is a document, and its end is left out."""
-MOST = 500
-"""Links of one text that are returned, the first."""
+MOST_TRIED = 1_000
+"""Numbers without a country's code that are tried of one text: a page of numbers is a table."""
 SHORTEST_NAME = 5
 """Letters of a name below which neither one edit nor its place inside another domain says anything."""
 
@@ -113,11 +113,14 @@ def links(text: str, region: str | None = "US") -> tuple[Link, ...]:
     """
     text = text[:LONGEST]
     found: list[Link] = []
-    if _HINT.search(text):
-        for finder in (_schemes, _emails, _hidden_emails, _hidden_hosts, _bare):
-            found += [link for link in islice(finder(text), MOST) if not _taken(link, found)]
-    found += [link for link in islice(_phones(text, region), MOST) if not _taken(link, found)]
-    return tuple(sorted(found, key=lambda link: link.start)[:MOST])
+    taken = bytearray(len(text))
+    finders = (_schemes, _emails, _hidden_emails, _hidden_hosts, _bare) if _HINT.search(text) else ()
+    # All of them, however many: a number of harmless links must not hide the one behind them.
+    for link in chain(*(finder(text) for finder in finders), _phones(text, region)):
+        if not any(taken[link.start : link.end]):
+            taken[link.start : link.end] = b"\1" * (link.end - link.start)
+            found.append(link)
+    return tuple(sorted(found, key=lambda link: link.start))
 
 
 def host_of(text: str) -> str | None:
@@ -159,10 +162,6 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _taken(link: Link, found: list[Link]) -> bool:
-    return any(link.start < other.end and other.start < link.end for other in found)
 
 
 def _schemes(text: str) -> Iterator[Link]:
@@ -224,8 +223,7 @@ def _bare(text: str) -> Iterator[Link]:
 
 
 def _phones(text: str, region: str | None) -> Iterator[Link]:
-    # So many are tried of one text: a page of numbers is a table.
-    for found in islice(_PHONE.finditer(text), 2 * MOST):
+    for found in islice(_PHONE.finditer(text), None if region is None else MOST_TRIED):
         written = found[0].lstrip("(") if found[0].count("(") != found[0].count(")") else found[0]
         start = found.end() - len(written)
         digits = sum(character.isdigit() for character in written)

@@ -7,7 +7,7 @@ plain one of a telephone number could be guessed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -145,9 +145,14 @@ def values(vault: Vault, rows: Sequence[BankEntry]) -> dict[UUID, str]:
     }
 
 
-def load(session: Session, vault: Vault, bank_id: UUID, now: datetime) -> list[Loaded]:
-    """The entries of a bank that match now, opened, the oldest first."""
-    key = vault.account_key()
+def load(
+    session: Session, vault: Vault, bank_id: UUID, now: datetime, known: Mapping[UUID, Loaded] | None = None
+) -> list[Loaded]:
+    """The entries of a bank that match now, opened, the oldest first.
+
+    `known` are those that were loaded before: what an entry says never changes, so only others are opened.
+    """
+    known = known or {}
     rows = session.execute(
         select(
             BankEntry.id,
@@ -155,28 +160,41 @@ def load(session: Session, vault: Vault, bank_id: UUID, now: datetime) -> list[L
             BankEntry.category,
             BankEntry.verified,
             BankEntry.expires_at,
-            BankEntry.value,
-            BankEntry.features,
             BankEntry.features_by,
         )
         .where(BankEntry.bank_id == bank_id, (BankEntry.expires_at.is_(None)) | (BankEntry.expires_at > now))
         .order_by(BankEntry.id)
-    )
-    return [
-        Loaded(
-            id=row.id,
-            form=row.form,
-            category=row.category,
-            verified=row.verified,
-            expires_at=row.expires_at,
-            value=key.decrypt(row.value, "bank_entries", "value", str(row.id)).decode() if row.value else "",
-            features=key.decrypt(row.features, "bank_entries", "features", str(row.id))
-            if row.features
-            else b"",
-            features_by=row.features_by,
-        )
+    ).all()
+    said = {
+        row.id: (known[row.id].value, known[row.id].features)
         for row in rows
+        if row.id in known and known[row.id].features_by == row.features_by
+    }
+    said |= _opened(session, vault, bank_id, None if not said else [r.id for r in rows if r.id not in said])
+    return [
+        Loaded(row.id, row.form, row.category, row.verified, row.expires_at, *said[row.id], row.features_by)
+        for row in rows
+        if row.id in said  # else it was taken out just now
     ]
+
+
+def _opened(
+    session: Session, vault: Vault, bank_id: UUID, only: Sequence[UUID] | None
+) -> dict[UUID, tuple[str, bytes]]:
+    """What the entries of a bank say, and their features; with `only` those alone."""
+    if only is not None and not only:
+        return {}
+    key = vault.account_key()
+    wanted = select(BankEntry.id, BankEntry.value, BankEntry.features).where(BankEntry.bank_id == bank_id)
+    if only is not None:
+        wanted = wanted.where(among(BankEntry.id, only))
+    return {
+        row.id: (
+            key.decrypt(row.value, "bank_entries", "value", str(row.id)).decode() if row.value else "",
+            key.decrypt(row.features, "bank_entries", "features", str(row.id)) if row.features else b"",
+        )
+        for row in session.execute(wanted)
+    }
 
 
 def keep_features(session: Session, vault: Vault, made: dict[UUID, bytes], maker: str) -> None:

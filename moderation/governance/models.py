@@ -126,7 +126,9 @@ def _installed(manifest: Manifest, root: Path) -> Manifest:
 
 
 def remove(session: Session, name: str, version: str, root: Path, actor: str, now: datetime) -> Path:
-    """Forget a version that never served; its folder, which goes once this is committed.
+    """Forget a version that never served; its folder, for the caller to remove before this is committed.
+
+    Until then nobody else can add another content under this version, whose files would go with it.
 
     Raises:
         NotFound: there is no such version.
@@ -159,7 +161,9 @@ def find(session: Session, name: str, version: str, *, hold: bool = False) -> Mo
     Raises:
         NotFound: there is no such version.
     """
-    row = session.get(ModelRow, (name, version), with_for_update=True if hold else None, populate_existing=hold)
+    row = session.get(
+        ModelRow, (name, version), with_for_update=True if hold else None, populate_existing=hold
+    )
     if row is None:
         raise NotFound(
             f"There is no version {version} of a model {name} here; `moderation models list` shows which there are."
@@ -213,8 +217,8 @@ def _know(session: Session, row: ModelRow | None, manifest: Manifest, root: Path
     if row is not None and row.manifest_sha256 == manifest.sha256:
         return
     if row is not None and row.origin == Origin.OWN:
-        # Somebody's own has taken this number. If it serves it stays; otherwise the number is the release's, as it is
-        # where files are lost: under one number nothing could lead back to them.
+        # Somebody's own has taken this number. If it serves it stays; otherwise the number is the release's. So it
+        # is where the files are lost: under one number nothing leads back to them.
         if alias_of(session, manifest.name, CHAMPION) == manifest.version and _there(row, (), root):
             return
         _record(session, OPERATOR, "model.removed", row.name, now, version=row.version,
@@ -228,10 +232,10 @@ def _know(session: Session, row: ModelRow | None, manifest: Manifest, root: Path
         .values(name=manifest.name, version=manifest.version, **values)
         .on_conflict_do_update(index_elements=["name", "version"], set_=values)
     )
-    session.expire_all()
     details = {"version": manifest.version, "manifest_sha256": manifest.sha256}
     if row is not None:
         details["instead_of"] = row.manifest_sha256
+    session.expire_all()
     _record(session, OPERATOR, "model.added", manifest.name, now, **details)
 
 

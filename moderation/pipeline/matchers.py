@@ -1,8 +1,8 @@
 """What a process looks for on behalf of the banks that a digest can't serve: compiled, and as new as the banks.
 
 Each batch asks for the banks' versions, one small query, and compiles those anew that have changed. So a change
-is heard by every worker with its next batch, without a restart. A bank that takes long to compile is compiled less
-often, and still within `STALE_SECONDS`.
+is heard by every worker with its next batch, without a restart. Only entries that are new are opened; a bank that
+takes long to compile all the same is compiled less often, with `PAUSE_SECONDS` in between at most.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -32,14 +33,14 @@ from moderation.features.claims import USUAL, Claims, Sentence, Vectors, sentenc
 from moderation.features.folding import Folded, fold
 from moderation.features.links import Link, links
 from moderation.features.near_texts import NearTexts
-from moderation.features.terms import Patterns, Terms, Unusable, pattern, term
+from moderation.features.terms import FINDS, Patterns, Term, Terms, Unusable, pattern, term
 from moderation.features.views import View, views
 from moderation.governance import bank_entries
 from moderation.governance.bank_entries import PATTERN, Loaded
 from moderation.storage.tables import Bank
 from moderation.storage.vault import Vault
 
-STALE_SECONDS = 2.0
+PAUSE_SECONDS = 1.0
 SLOW_SECONDS = 0.2
 EMBEDDED_AT_ONCE = 256
 """Claims embedded anew in one batch; the others follow with the next ones."""
@@ -102,11 +103,21 @@ class Reading:
 
 class _TermMatcher:
     def __init__(self, entries: Sequence[Loaded]) -> None:
-        usable = [index for index, one in enumerate(entries) if _usable(one)]
-        self._literal = [index for index in usable if entries[index].form != PATTERN]
-        self._patterns = [index for index in usable if entries[index].form == PATTERN]
-        self._terms = Terms([term(entries[index].value) for index in self._literal])
-        self._fitting = Patterns([entries[index].value for index in self._patterns])
+        literal: dict[int, Term] = {}
+        fitting: dict[int, str] = {}
+        for index, entry in enumerate(entries):
+            try:
+                if entry.form == PATTERN:
+                    pattern(entry.value)
+                    fitting[index] = entry.value
+                else:
+                    literal[index] = term(entry.value)
+            except Unusable as error:
+                # All that are stored could be looked for, by the release that stored them. One entry must not end
+                # the screening of everything.
+                log.error("bank_entry_unusable", entry=str(entry.id), reason=str(error))  # noqa: TRY400
+        self._literal, self._terms = list(literal), Terms(list(literal.values()))
+        self._patterns, self._fitting = list(fitting), Patterns(list(fitting.values()))
 
     def find(self, reading: Reading) -> Iterator[Found]:
         if self._literal:
@@ -117,17 +128,6 @@ class _TermMatcher:
             for view, plain in reading.readings:
                 for one in self._fitting.find(plain):
                     yield Found(self._patterns[one.index], How.PATTERN, 1.0, one.start, one.end, view)
-
-
-def _usable(entry: Loaded) -> bool:
-    """Whether an entry can be looked for. All that are stored could be, by the release that stored them."""
-    try:
-        pattern(entry.value) if entry.form == PATTERN else term(entry.value)
-    except Unusable as error:
-        # One entry must not end the screening of everything.
-        log.error("bank_entry_unusable", entry=str(entry.id), reason=str(error))  # noqa: TRY400 - it says it all
-        return False
-    return True
 
 
 class _LinkMatcher:
@@ -266,8 +266,10 @@ def _settled(banks: Sequence[Compiled], reading: Reading, now: datetime) -> list
     """What matches count of one text, once allow banks have had their word."""
     matches: list[Match] = []
     cleared: list[Match] = []
+    finds: Counter[tuple[UUID, str]] = Counter()
     for bank in banks:
         for found in _finds(bank, reading):
+            finds[bank.id, found.view] += 1
             if not _lives(bank.entries[found.index], now):
                 continue
             match = bank.match(found)
@@ -275,6 +277,9 @@ def _settled(banks: Sequence[Compiled], reading: Reading, now: datetime) -> list
                 matches.append(match)
             elif match.verified:
                 cleared.append(match)
+    if max(finds.values(), default=0) >= FINDS:
+        # A search may have ended before the text did: what is allowed in its beginning says nothing of the rest.
+        cleared = []
     return _ranked(_not_within(matches, cleared) if cleared else matches)
 
 
@@ -373,9 +378,9 @@ class Matchers:
             if same or (known.version != row.version and time.monotonic() < known.due):
                 return known
         began = time.monotonic()
-        made = _compile(session, vault, now, row, embedder)
+        made = _compile(session, vault, now, row, embedder, known.entries if known else ())
         took = time.monotonic() - began
-        pause = min(STALE_SECONDS, took) if took > SLOW_SECONDS else 0.0
+        pause = min(PAUSE_SECONDS, took) if took > SLOW_SECONDS else 0.0
         return replace(made, due=began + took + pause)
 
 
@@ -383,8 +388,15 @@ def _maker(embedder: Embedder | None) -> str | None:
     return f"{embedder.manifest.name}/{embedder.manifest.version}" if embedder else None
 
 
-def _compile(session: Session, vault: Vault, now: datetime, row: Row, embedder: Embedder | None) -> Compiled:
-    entries = tuple(bank_entries.load(session, vault, row.id, now))
+def _compile(
+    session: Session,
+    vault: Vault,
+    now: datetime,
+    row: Row,
+    embedder: Embedder | None,
+    known: Sequence[Loaded],
+) -> Compiled:
+    entries = tuple(bank_entries.load(session, vault, row.id, now, {one.id: one for one in known}))
     whole = True
     matcher: _TermMatcher | _LinkMatcher | _NearMatcher | _ClaimMatcher
     if row.kind == BankKind.TERM:
@@ -405,7 +417,7 @@ def _compile(session: Session, vault: Vault, now: datetime, row: Row, embedder: 
         action=BankAction(row.action),
         allow=row.allow,
         version=row.version,
-        entries=tuple(replace(one, value="", features=b"") for one in entries),
+        entries=entries,
         matcher=matcher,
         maker=_maker(embedder) if row.kind == BankKind.CLAIM else None,
         whole=whole,

@@ -41,7 +41,7 @@ class Found:
 
 
 def sought(file: CaseFile) -> tuple[Sought, ...]:
-    """The scores of a case's texts that brought it before people, the highest of them."""
+    """The scores of a case's texts from the policy's threshold up, highest first; `MOST_CATEGORIES` are marked."""
     if file.blind:
         return ()
     texts = {part.name: part for part in file.parts if isinstance(part, TextView)}
@@ -52,7 +52,7 @@ def sought(file: CaseFile) -> tuple[Sought, ...]:
         if part is None or not part.text or not bar.version or bar.probability < bar.allow_below:
             continue
         found.append(Sought(part.name, part.text, bar.category, bar.detector, bool(bar.view)))
-    return tuple(found[:MOST_CATEGORIES])
+    return tuple(found)
 
 
 def find(classifiers: Sequence[Classifier[str]], wanted: Sought) -> Found | None:

@@ -187,6 +187,22 @@ def test_an_unverified_allow_entry_clears_nothing(make: Make, look: Callable[[st
     assert seen(look("Penistone is a town")) == [("words", "term")]
 
 
+@pytest.mark.parametrize("times", [1, 2_500])
+def test_what_is_allowed_hides_nothing_behind_it(
+    make: Make, look: Callable[[str], list[Match]], times: int
+) -> None:
+    make("bad", "term", "*lisbon*", action="remove")
+    make("fine", "term", "lisbonne", allow=True)
+    assert look("Lisbonne " * times) == [] or times > 1
+    assert seen(look("Lisbonne " * times + "Lisbon")) == [("bad", "term")]
+
+
+def test_a_link_hides_behind_no_number_of_others(make: Make, look: Callable[[str], list[Match]]) -> None:
+    make("swindles", "link", "prizes.com", action="remove")
+    make("fine", "link", "a.de", allow=True)
+    assert seen(look("a.de " * 1_000 + "prizes.com")) == [("swindles", "host")]
+
+
 def test_an_allow_term_clears_no_score(client: TestClient, settings: Settings, make: Make) -> None:
     make("fine", "term", "Lisbon", allow=True)
     make("bad", "text", MILD, action="remove")
@@ -296,6 +312,29 @@ def test_what_has_not_changed_is_not_compiled_again(databases: Databases, vault:
         second = {one.name: one for one in matchers.current(session, vault, now).banks}
     assert second["words"] is first["words"]
     assert len(second["hosts"].entries) == 2
+
+
+def test_what_is_known_is_not_opened_again(databases: Databases, vault: Vault, make: Make) -> None:
+    make("words", "term", "Lisbon")
+    matchers, now = Matchers(), datetime.now(UTC)
+
+    def told() -> list[tuple[str, bool]]:
+        with transaction(databases.content) as session:
+            (bank,) = matchers.current(session, vault, now).banks
+        return sorted((one.value, one.verified) for one in bank.entries)
+
+    assert told() == [("lisbon", True)]
+    with transaction(databases.content) as session:
+        known = session.scalars(select(BankEntry)).one()
+        known.value, known.verified = b"can't be opened", False
+        banks.add_content(
+            session, vault, bank="words", content=b"Porto", note="", verified=True, actor="operator", now=now
+        )
+        first = known.id
+    assert told() == [("lisbon", False), ("porto", True)]
+    with transaction(databases.content) as session:
+        banks.remove_entry(session, "words", first, actor="operator", now=now)
+    assert told() == [("porto", True)]
 
 
 # ---- lists ------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
+from models import registry
 from models.registry import MANIFEST, ArtifactError, load, shipped
 from moderation import administration, cli, setup
 from moderation.domain.access import Role
@@ -20,6 +22,7 @@ from moderation.governance.models import CHAMPION, PREVIOUS, Origin
 from moderation.governance.promotions import By
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
+from moderation.storage.ids import new_id
 from moderation.storage.tables import AuditEvent, ModelProposal, ModelRow
 from moderation.storage.vault import Vault
 from tests import artifacts, people
@@ -63,6 +66,15 @@ def propose(databases: Databases, settings: Settings, by: By, version: str) -> N
 def promote(databases: Databases, settings: Settings, by: By, version: str) -> str | None:
     with transaction(databases.content) as session:
         return promotions.promote(session, settings.models, by, NAME, version, NOW)
+
+
+def propose_open(databases: Databases, by: By, version: str) -> None:
+    """A proposal as it stands in the database, whatever serves."""
+    with transaction(databases.content) as session:
+        session.add(
+            ModelProposal(id=new_id(NOW), name=NAME, version=version, alias=CHAMPION, gates=[],
+                          proposed_by=by.person_id, proposed_at=NOW, by_operator=False, state=promotions.OPEN)
+        )  # fmt: skip
 
 
 def alias(databases: Databases, name: str) -> str | None:
@@ -310,6 +322,75 @@ def test_a_version_promoted_here_stays_through_an_upgrade_while_its_files_do(
     hidden.rename(folder)
     with transaction(databases.content) as session:
         assert promotions.rollback(session, settings.models, promoter, NAME, NOW)[1] == "7.0"
+
+
+def test_what_serves_already_is_not_promoted_over_itself(
+    databases: Databases, settings: Settings, tmp_path: Path, trainer: By, promoter: By
+) -> None:
+    add(databases, settings, artifacts.passing(tmp_path, "7.0"))
+    # As it stands when somebody proposes what served before, and somebody else goes back meanwhile.
+    with transaction(databases.content) as session:
+        models.point(session, NAME, CHAMPION, "7.0", NOW)
+    propose_open(databases, trainer, "7.0")
+    with pytest.raises(Conflict, match="serves already"):
+        promote(databases, settings, promoter, "7.0")
+    assert alias(databases, PREVIOUS) != "7.0"
+
+
+def test_lost_files_come_back_from_the_folder_they_were_added_from(
+    databases: Databases, settings: Settings, tmp_path: Path
+) -> None:
+    made = artifacts.passing(tmp_path, "7.0")
+    folder = add(databases, settings, made).manifest.folder
+    shutil.rmtree(folder)
+    assert not add(databases, settings, made).fresh
+    assert load(folder).sha256 == load(made).sha256
+    artifacts.replace_file(folder, "tokenizer.json", b"{}")
+    add(databases, settings, made)
+    assert load(folder).sha256 == load(made).sha256
+    assert actions(databases) == ["model.added"]
+
+
+def test_a_name_is_for_one_kind(databases: Databases, settings: Settings, tmp_path: Path) -> None:
+    picture = artifacts.another(tmp_path, "7.0", of=artifacts.champion("image"), name=NAME)
+    with pytest.raises(Conflict, match="name of its own"):
+        add(databases, settings, picture)
+
+
+def test_the_files_of_a_removed_version_are_gone_before_its_number_is_free(
+    databases: Databases, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_settings", lambda options: settings)
+    folder = add(databases, settings, artifacts.passing(tmp_path, "7.0")).manifest.folder
+    removed = registry.remove
+
+    def watched(gone: Path) -> None:
+        with transaction(databases.content) as session:
+            assert session.get(ModelRow, (NAME, "7.0")) is not None
+        removed(gone)
+
+    monkeypatch.setattr(registry, "remove", watched)
+    assert cli.main(("models", "remove", NAME, "7.0")) == 0
+    assert not folder.exists()
+
+
+def test_a_number_that_the_release_takes_is_the_releases_where_files_are_lost(
+    databases: Databases, settings: Settings
+) -> None:
+    ships = artifacts.champion().version
+    with transaction(databases.content) as session:
+        # What was added and promoted here before the release took its number; restored without its files.
+        session.execute(
+            update(ModelRow)
+            .where(ModelRow.name == NAME, ModelRow.version == ships)
+            .values(origin=Origin.OWN, manifest_sha256="0" * 64)
+        )
+    setup.prepare(settings)
+    with transaction(databases.content) as session:
+        [serving] = models.wanted(session, settings.models, ("text",))
+        added = session.scalars(select(AuditEvent).where(AuditEvent.action == "model.added")).one()
+        assert added.details["instead_of"] == "0" * 64
+    assert load(serving.folder).sha256 == serving.sha256
 
 
 def test_every_shipped_artifact_is_known_and_serves(databases: Databases, settings: Settings) -> None:

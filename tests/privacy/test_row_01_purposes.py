@@ -39,7 +39,7 @@ DECRYPTS = {
     "moderation/delivery.py:_signer": SECRET,
     "moderation/demo_governance.py:_reference": MACHINE,
     "moderation/demo_review.py:_of_plain_demo": MACHINE,
-    "moderation/governance/bank_entries.py:load": MACHINE,  # what a matcher looks for
+    "moderation/governance/bank_entries.py:_opened": MACHINE,  # what a matcher looks for
     "moderation/governance/bank_entries.py:values": SECRET,  # lists of our own
     "moderation/governance/banks.py:add_part": MACHINE,  # to a digest; nobody is shown anything
     "moderation/governance/corrections.py:correct": MACHINE,  # to put the correction beside it

@@ -161,6 +161,21 @@ def test_scores_are_probabilities_for_empty_blank_and_hostile_input(classifier: 
     assert classifier.score([]).shape == (0, len(classifier.manifest.outputs))
 
 
+@pytest.mark.parametrize("character", ["\N{FACE WITH TEARS OF JOY}", "\uac01 ", "a "], ids=ascii)
+def test_whether_a_text_is_read_whole_goes_by_its_tokens(classifier: TextClassifier, character: str) -> None:
+    windows = cut(10**6, Windowing.of(classifier.manifest.input))
+    room = windows[0][1]
+    readable = room + (len(windows) - 1) * (room - classifier.manifest.input["overlap"])
+    tokens = 1 if character == "a " else 2
+    assert classifier.reads_whole(character * (readable // 20))
+    assert not classifier.reads_whole(character * (readable // tokens + 1))
+
+
+def test_what_is_no_number_is_no_probability() -> None:
+    with pytest.raises(FloatingPointError):
+        calibrate(np.array([[0.5], [np.nan]], np.float32), [Output("spam", "spam", 1.0, 0.0)])
+
+
 def test_the_end_of_a_long_text_is_read(classifier: TextClassifier) -> None:
     column = classifier.manifest.categories.index("harassment")
     calm, ends_badly, rude = classifier.score([CALM * 60, CALM * 60 + RUDE, RUDE])[:, column]

