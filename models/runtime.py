@@ -45,7 +45,7 @@ def calibrate(logits: NDArray[np.float32], outputs: Sequence[Output]) -> Scores:
     A sigmoid never reaches 0 or 1 in truth; rounding must not turn "almost surely" into "surely".
 
     Raises:
-        FloatingPointError: the model computed no number. No limit is ever reached by one, so it would pass for harmless.
+        FloatingPointError: the model computed no number. It reaches no limit, and would pass for harmless.
     """
     scale = np.array([output.scale for output in outputs])
     shift = np.array([output.shift for output in outputs])

@@ -231,13 +231,13 @@ def fit(
 
 
 def identity(run: Run, arguments: Namespace) -> dict[str, Any]:
-    """What a checkpoint is of: another value of any of these is another training."""
-    decisive = {
-        name: getattr(arguments, name) for name in ("seed", "epochs", "passes", "batch", "rate", "tokens")
-    }
+    """What a checkpoint is of: another value of any of these is another training.
+
+    How long it lasts is not among them: a plan begins with a shorter one, and the log says where it went on.
+    """
     began = began_with(arguments)
     return {
-        **decisive,
+        **{name: getattr(arguments, name) for name in ("seed", "batch", "rate", "tokens")},
         "rows": run.learned_from(),
         "start": None if began is None else began["model_sha256"],
     }

@@ -102,7 +102,9 @@ class Reading:
 
 
 class _TermMatcher:
-    def __init__(self, entries: Sequence[Loaded]) -> None:
+    def __init__(self, entries: Sequence[Loaded], before: Mapping[UUID, Term] | None = None) -> None:
+        """`before` are terms that were read already, by their entries."""
+        before = before or {}
         literal: dict[int, Term] = {}
         fitting: dict[int, str] = {}
         for index, entry in enumerate(entries):
@@ -111,11 +113,12 @@ class _TermMatcher:
                     pattern(entry.value)
                     fitting[index] = entry.value
                 else:
-                    literal[index] = term(entry.value)
+                    literal[index] = before.get(entry.id) or term(entry.value)
             except Unusable as error:
                 # All that are stored could be looked for, by the release that stored them. One entry must not end
                 # the screening of everything.
                 log.error("bank_entry_unusable", entry=str(entry.id), reason=str(error))  # noqa: TRY400
+        self.read = {entries[index].id: one for index, one in literal.items()}
         self._literal, self._terms = list(literal), Terms(list(literal.values()))
         self._patterns, self._fitting = list(fitting), Patterns(list(fitting.values()))
 
@@ -378,7 +381,7 @@ class Matchers:
             if same or (known.version != row.version and time.monotonic() < known.due):
                 return known
         began = time.monotonic()
-        made = _compile(session, vault, now, row, embedder, known.entries if known else ())
+        made = _compile(session, vault, now, row, embedder, known)
         took = time.monotonic() - began
         pause = min(PAUSE_SECONDS, took) if took > SLOW_SECONDS else 0.0
         return replace(made, due=began + took + pause)
@@ -394,13 +397,15 @@ def _compile(
     now: datetime,
     row: Row,
     embedder: Embedder | None,
-    known: Sequence[Loaded],
+    known: Compiled | None,
 ) -> Compiled:
-    entries = tuple(bank_entries.load(session, vault, row.id, now, {one.id: one for one in known}))
+    held = {one.id: one for one in known.entries} if known else {}
+    entries = tuple(bank_entries.load(session, vault, row.id, now, held))
     whole = True
     matcher: _TermMatcher | _LinkMatcher | _NearMatcher | _ClaimMatcher
     if row.kind == BankKind.TERM:
-        matcher = _TermMatcher(entries)
+        before = known.matcher.read if known and isinstance(known.matcher, _TermMatcher) else None
+        matcher = _TermMatcher(entries, before)
     elif row.kind == BankKind.LINK:
         matcher = _LinkMatcher(entries, likeness=row.distance is not None)
     elif row.kind == BankKind.TEXT:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
 
 from models import registry
 from models.registry import MANIFEST, ArtifactError, load, shipped
@@ -351,6 +352,17 @@ def test_lost_files_come_back_from_the_folder_they_were_added_from(
     assert actions(databases) == ["model.added"]
 
 
+def test_a_version_is_not_removed_while_somebody_proposes_it(
+    databases: Databases, settings: Settings, tmp_path: Path, trainer: By
+) -> None:
+    add(databases, settings, artifacts.passing(tmp_path, "7.0"))
+    with transaction(databases.content) as one, Session(databases.content) as other:
+        promotions.propose(one, settings.models, trainer, NAME, "7.0", NOW)
+        other.execute(text("SET LOCAL lock_timeout = '50ms'"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            models.remove(other, NAME, "7.0", settings.models, "operator", NOW)
+
+
 def test_a_name_is_for_one_kind(databases: Databases, settings: Settings, tmp_path: Path) -> None:
     picture = artifacts.another(tmp_path, "7.0", of=artifacts.champion("image"), name=NAME)
     with pytest.raises(Conflict, match="name of its own"):
@@ -418,6 +430,18 @@ def test_the_list_says_what_is_wrong_with_a_version(
         assert {row.name for row in serving.categories} >= {"toxicity", "hate"}
         with pytest.raises(Refusal):
             model_lists.one(session, settings.models, NAME, "nine")
+
+
+def test_odd_numbers_in_a_manifest_break_no_list(
+    databases: Databases, settings: Settings, tmp_path: Path
+) -> None:
+    odd = {"lyrics": {"positives": "many", "labelled": 1e400, "auc": [1, 2]}}
+    metrics = artifacts.champion().document["metrics"]
+    held_out = {**metrics["held_out"], **odd}
+    add(databases, settings, artifacts.passing(tmp_path, "7.0", metrics={**metrics, "held_out": held_out}))
+    with transaction(databases.content) as session:
+        found = model_lists.one(session, settings.models, NAME, "7.0").categories
+    assert [(row.positives, row.labelled, row.auc) for row in found if row.name == "lyrics"] == [(0, 0, None)]
 
 
 def test_the_commands(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.registry import ARTIFACTS, ArtifactError, Manifest, load
-from models.runtime import check_golden
+from models.registry import ARTIFACTS, ArtifactError, Manifest, Output, load
+from models.runtime import calibrate, check_golden
 from models.text import TextClassifier, Windowing, _buckets, cut, normalise, open_tokenizer, window_logits
 
 ARTIFACT = ARTIFACTS / "text-minilm" / "1"
