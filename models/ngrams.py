@@ -20,11 +20,10 @@ from models.registry import ArtifactError
 SIZES = (2, 3, 4, 5)
 """Lengths of the n-grams, in code points."""
 BITS = 19
-LONGEST = 20_000
-"""Code points of a text that are looked at; beyond that nothing new is to be expected of a linear model."""
-
-AT_ONCE = 100_000
-"""Code points of a batch that are looked at together."""
+SEGMENT = 480
+"""Code points that are scored together, about as much as a window of the encoder holds."""
+AT_ONCE = 200
+"""Segments of a batch that are looked at together."""
 
 U64 = NDArray[np.uint64]
 Logits = NDArray[np.float32]
@@ -117,10 +116,17 @@ class NgramModel:
         return int(self._scale.shape[0])
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        """Logits of shape (len(texts), heads) for texts as `models.text.normalise` returns them."""
-        # A code point takes about 300 bytes on the way: of long texts a few at a time.
-        none = np.empty((0, self.heads), np.float32)
-        return np.concatenate([none, *(self._logits(texts[a:b]) for a, b in _pieces(texts))])
+        """Logits of shape (len(texts), heads) for texts as `models.text.normalise` returns them.
+
+        Of a long text each head's maximum over its segments: a harsh sentence does not fade among calm ones.
+        """
+        segments = [(owner, part) for owner, text in enumerate(texts) for part in _segments(text)]
+        result = np.full((len(texts), self.heads), -np.inf, np.float32)
+        # A code point takes about 300 bytes on the way: of long texts a few segments at a time.
+        for start in range(0, len(segments), AT_ONCE):
+            owners, parts = zip(*segments[start : start + AT_ONCE], strict=True)
+            np.maximum.at(result, list(owners), self._logits(parts))
+        return result
 
     def _logits(self, texts: Sequence[str]) -> Logits:
         found = features(texts, self._bits)
@@ -129,22 +135,20 @@ class NgramModel:
         return np.asarray(_summed(products, found.ends) * self._scale + self._bias, dtype=np.float32)
 
 
-def _pieces(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Start and end of runs of texts with at most `AT_ONCE` code points to look at, or one text each."""
-    start, held = 0, 0
-    for index, text in enumerate(texts):
-        size = min(len(text), LONGEST)
-        if index > start and held + size > AT_ONCE:
-            yield start, index
-            start, held = index, 0
-        held += size
-    if start < len(texts):
-        yield start, len(texts)
+def _segments(text: str) -> Iterator[str]:
+    """`text` in runs of at most `SEGMENT` code points, cut at blanks where there are any."""
+    start = 0
+    while len(text) - start > SEGMENT:
+        blank = text.rfind(" ", start + SEGMENT // 2, start + SEGMENT)
+        end = blank if blank > 0 else start + SEGMENT
+        yield text[start:end]
+        start = end + (blank > 0)
+    yield text[start:]
 
 
 def _joined(texts: Sequence[str]) -> tuple[U64, NDArray[np.int64]]:
     """The code points of all texts in small letters, each in blanks, and where each text begins."""
-    padded = [f" {text[:LONGEST].lower()} " for text in texts]
+    padded = [f" {text.lower()} " for text in texts]
     starts = np.cumsum([0, *(len(text) for text in padded)])[:-1]
     raw = "".join(padded).encode("utf-32-le", "surrogatepass")
     return np.frombuffer(raw, np.uint32).astype(np.uint64), starts.astype(np.int64)

@@ -136,14 +136,16 @@ def probabilities(logits: Logits, outputs: dict[str, Platt]) -> Matrix:
 def fit_thresholds(probability: Matrix, labels: Matrix) -> dict[str, float]:
     """Per head the probability from which it says yes where a yes or no is asked: the best F1 on these rows.
 
-    Of a calibrated score it lies at half of the best F1 (Lipton et al. 2014), so seldom above one half. A policy
-    has bands of its own; suites and comparisons need one number.
+    Of a calibrated score it lies at half of the best F1 (Lipton et al. 2014), so seldom above one half. A head with
+    few positives takes the mean of the others. A policy has bands of its own; suites and comparisons need one number.
     """
-    result = {}
+    best = {}
     for column, head in enumerate(HEADS):
         known = ~np.isnan(labels[:, column])
-        result[head] = round(best_threshold(labels[known, column], probability[known, column]), 4)
-    return result
+        if np.nansum(labels[:, column]) >= ENOUGH:
+            best[head] = round(best_threshold(labels[known, column], probability[known, column]), 4)
+    middle = round(float(np.mean(list(best.values()))), 4) if best else 0.5
+    return {head: best.get(head, middle) for head in HEADS}
 
 
 def described(outputs: dict[str, Platt], labels: Matrix) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def tune(session: Session, name: str, distance: float | None, *, actor: str, now
         NotFound: there is no such bank.
         InvalidInput: as in `create`.
     """
-    bank = named(session, name)
+    bank = named(session, name, lock=True)
     bank_rules.check_distance(bank.kind, distance, allow=bank.allow)
     if bank.distance != distance:
         bank.distance = distance
@@ -139,7 +139,7 @@ def add_entry(
         NotFound: there is no such bank.
         InvalidInput: the bank is of a kind that needs more than a digest.
     """
-    row = named(session, bank)
+    row = named(session, bank, lock=True)
     if row.kind not in (BankKind.TEXT, BankKind.IMAGE):
         raise InvalidInput(f"A bank of {row.kind}s needs what it should look for, and not a digest.")
     columns: dict[str, object] = {"digest": digest}
@@ -167,7 +167,7 @@ def add_content(
         InvalidInput: what `bank_entries.prepare` refuses, a note too long, an end in the past.
         TooLarge: the bank is full.
     """
-    row = named(session, bank)
+    row = named(session, bank, lock=True)
     bank_rules.check_about(note, expires_at, now, category)
     made = prepare(vault, row.kind, content, form)
     identifier = new_id(now)
@@ -269,13 +269,17 @@ def size(session: Session, name: str) -> int:
     return count(session, named(session, name).id)
 
 
-def named(session: Session, name: str) -> Bank:
-    """The bank of that name.
+def named(session: Session, name: str, *, lock: bool = False) -> Bank:
+    """The bank of that name; with `lock` nobody else changes it or its entries until we commit.
 
     Raises:
         NotFound: there is no such bank.
     """
-    bank = session.scalar(select(Bank).where(Bank.name == name))
+    wanted = select(Bank).where(Bank.name == name)
+    if lock:
+        # Always the bank before its entries. Whoever adds a list refers to the bank meanwhile, and may.
+        wanted = wanted.with_for_update(key_share=True).execution_options(populate_existing=True)
+    bank = session.scalar(wanted)
     if bank is None:
         raise NotFound(f"There is no bank named {name!r}; `moderation banks create` makes one.")
     return bank
@@ -292,7 +296,7 @@ def switch(session: Session, name: str, *, on: bool, actor: str, now: datetime) 
     Raises:
         NotFound: there is no such bank.
     """
-    bank = named(session, name)
+    bank = named(session, name, lock=True)
     if bank.enabled == on:
         return
     bank.enabled = on
@@ -400,7 +404,8 @@ def _note_change(session: Session, action: str, name: str, entry_id: UUID, actor
 
 
 def _entry(session: Session, name: str, entry_id: UUID) -> tuple[Bank, BankEntry]:
-    bank, entry = named(session, name), session.get(BankEntry, entry_id)
+    bank = named(session, name, lock=True)
+    entry = session.get(BankEntry, entry_id, populate_existing=True)
     if entry is None or entry.bank_id != bank.id:
         raise NotFound(f"Bank {name} has no such entry; somebody may have removed it. Load the page again.")
     return bank, entry

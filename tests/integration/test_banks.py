@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from moderation import worker
+from moderation.domain.errors import NotFound
 from moderation.domain.signals import How, Match
 from moderation.features.hashes import text_digest
 from moderation.governance import bank_loading, banks
@@ -335,6 +336,32 @@ def test_what_is_known_is_not_opened_again(databases: Databases, vault: Vault, m
     with transaction(databases.content) as session:
         banks.remove_entry(session, "words", first, actor="operator", now=now)
     assert told() == [("porto", True)]
+
+
+def test_two_people_at_one_entry_follow_each_other(databases: Databases, make: Make) -> None:
+    make("words", "term", "Lisbon", verified=False)
+    now, refused, begun = datetime.now(UTC), [], threading.Event()
+
+    def verify() -> None:
+        with transaction(databases.content) as session:
+            session.execute(select(1))
+            begun.set()
+            try:
+                banks.verify(session, "words", entry, actor="operator", now=now)
+            except NotFound as error:
+                refused.append(error.detail)
+
+    with transaction(databases.content) as session:
+        entry = session.scalars(select(BankEntry.id)).one()
+        banks.remove_entry(session, "words", entry, actor="operator", now=now)
+        session.flush()
+        other = threading.Thread(target=verify)
+        other.start()
+        assert begun.wait(60)
+        other.join(0.3)
+    other.join(60)
+    assert not other.is_alive()
+    assert len(refused) == 1, "who came second was told that it is gone"
 
 
 # ---- lists ------------------------------------------------------------------------------------------------

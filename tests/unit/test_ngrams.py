@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import ngrams
-from models.ngrams import LONGEST, SIZES, Features, NgramModel, features, weighted
+from models.ngrams import SEGMENT, SIZES, Features, NgramModel, features, weighted
 from models.registry import ArtifactError
 from models.text import normalise
 
@@ -93,19 +93,29 @@ def test_values_of_a_text_have_length_one() -> None:
     assert first.max() > first.min()  # what occurs twice weighs more
 
 
-def test_beyond_the_longest_nothing_is_read() -> None:
-    text = "word " * (LONGEST // 5)
-    assert np.array_equal(SHARED.logits([text.strip()]), SHARED.logits([text.strip() + " another thing"]))
+def test_a_long_text_scores_as_its_worst_segment() -> None:
+    calm, other = "all is well here " * 60, "something else altogether " * 19
+    text = f"{calm}{other}{calm}".strip()
+    parts = list(ngrams._segments(text))
+    assert " ".join(parts) == text
+    assert len(parts) > 4
+    assert max(map(len, parts)) <= SEGMENT
+    assert np.abs(SHARED.logits([text, "x"])[0] - SHARED.logits(parts).max(axis=0)).max() < 1e-5
 
 
-def test_long_texts_are_taken_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = ["one two", "", "three " * 9, "four", "five six", ""]
+def test_text_without_blanks_is_cut_all_the_same() -> None:
+    parts = list(ngrams._segments("x" * (2 * SEGMENT + 1)))
+    assert [len(part) for part in parts] == [SEGMENT, SEGMENT, 1]
+
+
+def test_many_segments_are_taken_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["one two", "", "three " * 200, "four", "five six", ""]
     at_once = SHARED.logits(texts)
-    seen: list[list[str]] = []
-    monkeypatch.setattr(ngrams, "AT_ONCE", 12)
-    monkeypatch.setattr(ngrams, "features", lambda some, bits: seen.append(some) or features(some, bits))
+    seen: list[int] = []
+    monkeypatch.setattr(ngrams, "AT_ONCE", 3)
+    monkeypatch.setattr(ngrams, "features", lambda some, bits: seen.append(len(some)) or features(some, bits))
     assert np.abs(SHARED.logits(texts) - at_once).max() < 1e-5
-    assert seen == [texts[:2], texts[2:3], texts[3:]]
+    assert seen == [3, 3, 2]
 
 
 def test_a_saved_model_is_the_same_model(tmp_path: Path) -> None:
