@@ -136,8 +136,9 @@ def probabilities(logits: Logits, outputs: dict[str, Platt]) -> Matrix:
 def fit_thresholds(probability: Matrix, labels: Matrix) -> dict[str, float]:
     """Per head the probability from which it says yes where a yes or no is asked: the best F1 on these rows.
 
-    Of a calibrated score it lies at half of the best F1 (Lipton et al. 2014), so seldom above one half. A head with
-    few positives takes the mean of the others. A policy has bands of its own; suites and comparisons need one number.
+    Of a calibrated score it lies at half of the best F1 (Lipton et al. 2014), so seldom above one half. A head
+    with few positives takes the mean of the others. A policy has bands of its own; suites and comparisons need
+    one number.
     """
     best = {}
     for column, head in enumerate(HEADS):
