@@ -7,6 +7,7 @@ takes long to compile all the same is compiled less often, with `PAUSE_SECONDS` 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from bisect import bisect_right
@@ -48,6 +49,8 @@ MOST_MATCHES = 32
 """Matches of one part that are told, the gravest and surest first."""
 
 log = structlog.get_logger()
+_WORDS = (How.TERM, How.PATTERN)
+_AUTHORITY = re.compile(r"(?:[a-z*]+:[/\\]{2})?([^/?#\\]*)", re.IGNORECASE)
 _GRAVITY = {BankAction.REMOVE: 0, BankAction.LIMIT: 1, BankAction.REVIEW: 2, BankAction.LABEL: 3}
 
 
@@ -283,7 +286,7 @@ def _settled(banks: Sequence[Compiled], reading: Reading, now: datetime) -> list
     if max(finds.values(), default=0) >= FINDS:
         # A search may have ended before the text did: what is allowed in its beginning says nothing of the rest.
         cleared = []
-    return _ranked(_not_within(matches, cleared) if cleared else matches)
+    return _ranked(_not_within(matches, cleared, dict(reading.readings)) if cleared else matches)
 
 
 def _finds(bank: Compiled, reading: Reading) -> Iterator[Found]:
@@ -295,25 +298,41 @@ def _lives(entry: Loaded, now: datetime) -> bool:
     return entry.expires_at is None or entry.expires_at > now
 
 
-def _not_within(matches: Sequence[Match], allowed: Sequence[Match]) -> list[Match]:
+def _not_within(
+    matches: Sequence[Match], allowed: Sequence[Match], readings: Mapping[str, str]
+) -> list[Match]:
     """The matches that lie within no allowed find of the same reading of the text."""
-    spans: dict[str, list[tuple[int, int]]] = {}
+    spans: dict[tuple[str, bool], list[tuple[int, int]]] = {}
     for one in allowed:
         if one.start is not None and one.end is not None:
-            spans.setdefault(one.view, []).append((one.start, one.end))
+            whole = (one.start, one.end)
+            linked = one.how not in _WORDS
+            spans.setdefault((one.view, False), []).append(whole)
+            spans.setdefault((one.view, True), []).append(
+                _host_within(readings[one.view], *whole) if linked else whole
+            )
     starts, reach = {}, {}
-    for view, those in spans.items():
+    for key, those in spans.items():
         those.sort()
-        starts[view] = [start for start, _ in those]
-        reach[view] = list(accumulate((end for _, end in those), max))
+        starts[key] = [start for start, _ in those]
+        reach[key] = list(accumulate((end for _, end in those), max))
 
     def free(match: Match) -> bool:
-        if match.start is None or match.end is None or match.view not in spans:
+        key = (match.view, match.how in _WORDS)
+        if match.start is None or match.end is None or key not in spans:
             return True
-        before = bisect_right(starts[match.view], match.start)
-        return before == 0 or reach[match.view][before - 1] < match.end
+        before = bisect_right(starts[key], match.start)
+        return before == 0 or reach[key][before - 1] < match.end
 
     return [match for match in matches if free(match)]
+
+
+def _host_within(text: str, start: int, end: int) -> tuple[int, int]:
+    """Where the host stands in a link: what a writer puts before and behind it is the writer's own words."""
+    authority = _AUTHORITY.match(text, start, end)
+    if authority is None:
+        return start, end
+    return max(authority.start(1), text.rfind("@", *authority.span(1)) + 1), authority.end(1)
 
 
 def _ranked(matches: Sequence[Match]) -> list[Match]:

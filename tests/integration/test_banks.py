@@ -204,6 +204,21 @@ def test_a_link_hides_behind_no_number_of_others(make: Make, look: Callable[[str
     assert seen(look("a.de " * 1_000 + "prizes.com")) == [("swindles", "host")]
 
 
+def test_an_allowed_link_clears_no_words_beside_its_host(
+    make: Make, look: Callable[[str], list[Match]]
+) -> None:
+    make("bad", "term", "*casino*", action="remove")
+    make("swindles", "link", "swindle.org", action="remove")
+    make("fine", "link", "casinorama.com", "docs.com/forms", allow=True)
+    assert look("https://www.casinorama.com/news?u=http://swindle.org and casinorama.com/news") == []
+    for text in (
+        "http://casinorama.com/casino",
+        "http://casino@casinorama.com/",
+        "http://docs.com/forms?casino",
+    ):
+        assert seen(look(text)) == [("bad", "term")], text
+
+
 def test_an_allow_term_clears_no_score(client: TestClient, settings: Settings, make: Make) -> None:
     make("fine", "term", "Lisbon", allow=True)
     make("bad", "text", MILD, action="remove")
