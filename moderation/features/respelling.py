@@ -73,6 +73,11 @@ _PREFIXES = frozenset(
 )  # fmt: skip
 _CAMEL = re.compile("[a-z][A-Z]")
 _RUN = re.compile(r"([A-Za-z])\1{2,}")
+# Words that everybody stretches and that hide nothing.
+_EMPHASIS = frozenset({
+    "ah", "aw", "haha", "hello", "hey", "hi", "hm", "love", "mm", "no", "nope", "oh", "ok", "okay", "please", "really",
+    "so", "sorry", "such", "thanks", "too", "very", "way", "well", "what", "why", "wow", "yay", "yeah", "yes", "you",
+})  # fmt: skip
 _STRETCHED = re.compile(r"[A-Za-z]*([A-Za-z])\1\1[A-Za-z]*")
 
 
@@ -260,8 +265,11 @@ def _collapsed(token: str, counts: Counter[str]) -> str:
         pieces += [(lower[end : run.start()],), (run[1], run[1] * 2)]
         end = run.end()
     pieces.append((lower[end:],))
+    found = words.commonest("".join(choice) for choice in product(*pieces)) or _RUN.sub(r"\1", lower)
+    if found in _EMPHASIS:
+        return token
     counts["repeated"] += 1
-    return words.commonest("".join(choice) for choice in product(*pieces)) or _RUN.sub(r"\1", lower)
+    return found
 
 
 def _unsplit(token: str, counts: Counter[str]) -> str:

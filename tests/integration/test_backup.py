@@ -127,7 +127,9 @@ def test_everything_comes_back(filled: Settings, saved: Path, saved_keys: Path, 
     backup.restore(empty, saved_keys, now(), quiet)
     backup.restore(empty, saved, now(), quiet)
     after = contents(empty)
-    for name in before:
+    assert before["bursts"]
+    assert not after["bursts"], "what ends within the hour is in no backup"
+    for name in before.keys() - {"bursts"}:
         # What happened since: a partition's month is noted nowhere, and a first start found all set up.
         assert after[name] == before[name], name
     kept = {path.name: path.read_bytes() for path in filled.blob_dir.rglob("*") if path.is_file()}
@@ -291,7 +293,8 @@ def test_an_altered_backup_is_refused(saved: Path, change: Any, said: str) -> No
 def test_a_backup_that_was_broken_off_is_refused_wherever(saved: Path) -> None:
     whole = saved.read_bytes()
     part = saved.with_name("part")
-    for share in (0.0, 0.1, 0.5, 0.9):
+    # Up to eleven kilobytes at the end of a tar file are padding, and no loss.
+    for share in (0.0, 0.1, 0.5, 0.7):
         part.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(InvalidInput, match=r"is missing|can't be read"):
             archive.verified(part)
