@@ -75,8 +75,9 @@ _CAMEL = re.compile("[a-z][A-Z]")
 _RUN = re.compile(r"([A-Za-z])\1{2,}")
 # Words that everybody stretches and that hide nothing.
 _EMPHASIS = frozenset({
-    "ah", "aw", "haha", "hello", "hey", "hi", "hm", "love", "mm", "no", "nope", "oh", "ok", "okay", "please", "really",
-    "so", "sorry", "such", "thanks", "too", "very", "way", "well", "what", "why", "wow", "yay", "yeah", "yes", "you",
+    "ah", "aw", "haha", "hello", "hey", "hi", "hm", "love", "mm", "no", "nope", "oh", "ok", "okay", "please",
+    "really", "so", "sorry", "such", "thanks", "too", "very", "way", "well", "what", "why", "wow", "yay", "yeah",
+    "yes", "you",
 })  # fmt: skip
 _STRETCHED = re.compile(r"[A-Za-z]*([A-Za-z])\1\1[A-Za-z]*")
 
