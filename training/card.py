@@ -234,7 +234,7 @@ def _ngrams(weights: Mapping[str, float]) -> str:
     shared: dict[float, list[str]] = {}
     for head, weight in weights.items():
         shared.setdefault(weight, []).append(head)
-    parts = [f"{weight:.2g} for {', '.join(heads)}" for weight, heads in sorted(shared.items())]
+    parts = [f"{weight:.2g} for {', '.join(sorted(heads))}" for weight, heads in sorted(shared.items())]
     return "; ".join(parts) or "nothing"
 
 

@@ -43,7 +43,7 @@ def _batch(*texts: str) -> Batch:
 
 @pytest.fixture(scope="module")
 def text_classifier() -> TextClassifier:
-    return TextClassifier(load(ARTIFACTS / "text-minilm" / "1"))
+    return TextClassifier(load(ARTIFACTS / "text-minilm" / "2"))
 
 
 class Counting:

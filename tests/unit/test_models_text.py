@@ -15,7 +15,7 @@ from models.registry import ARTIFACTS, ArtifactError, Manifest, Output, load
 from models.runtime import calibrate, check_golden
 from models.text import TextClassifier, Windowing, _buckets, cut, normalise, open_tokenizer, window_logits
 
-ARTIFACT = ARTIFACTS / "text-minilm" / "1"
+ARTIFACT = ARTIFACTS / "text-minilm" / "2"
 CALM = "The library opens at nine and the reading room is on the second floor. "
 RUDE = "You are a complete idiot and everybody laughs at you."
 

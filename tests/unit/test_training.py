@@ -325,7 +325,7 @@ def test_rows_survive_the_folder_and_scores_are_kept(tmp_path: Path) -> None:
         return np.ones((len(ids), len(HEADS)), dtype=np.float32)
 
     arguments = parser().parse_args(["calibrate", "--data", ".", "--run", "."])
-    tokenizer = str(ARTIFACTS / "text-minilm" / "1" / "tokenizer.json")
+    tokenizer = str(ARTIFACTS / "text-minilm" / "2" / "tokenizer.json")
     first = score_rows(run, "toy", "train", rows, forward, windowing(arguments), tokenizer)
     again = score_rows(run, "toy", "train", rows, forward, windowing(arguments), tokenizer)
     assert first.tolist() == again.tolist() == [[1.0] * len(HEADS)] * 2
@@ -337,7 +337,7 @@ def vars_of(row: Row) -> dict[str, Any]:
 
 
 def test_the_shipped_card_is_the_one_its_manifest_makes() -> None:
-    manifest = load(ARTIFACTS / "text-minilm" / "1")
+    manifest = load(ARTIFACTS / "text-minilm" / "2")
     assert (manifest.folder / "MODEL_CARD.md").read_text(encoding="utf-8") == card(manifest.document)
     assert manifest.document["data"]["mapping"] == dict(LABELS)
     gate = manifest.document["metrics"]["quantisation_gate"]
