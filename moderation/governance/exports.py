@@ -49,6 +49,8 @@ _ENDING = {"items": "id"} | dict.fromkeys(
 _SECRET_EVENTS = ("hold.", "preservation.", "disclosure.")
 # Columns that are of others, or speak of a hold; digests and whoever works here are left out everywhere.
 LEFT_OUT: Mapping[str, frozenset[str]] = {
+    # The author of suggestions is a content service and nobody's account; what it sent may be of anybody.
+    "suggestions": frozenset({"text"}),
     # The words of whoever reported, and how far they are believed.
     "reports": frozenset({"comment", "weight"}),
     "items": frozenset({"holds", "lease_token"}),

@@ -161,6 +161,7 @@ def test_any_altered_row_fails_verification(
 # What writes without an event of its own, and why that is right.
 SILENT = {
     "governance/audit": "it is the log",
+    "governance/bank_entries": "what is derived of an entry: vectors; that it was added is recorded",
     "governance/ledger": "it is the log",
     "governance/erasing/floors": "part of an erasure or a sweep, which are recorded",
     "governance/erasing/tombstones": "written with the erasure, which is recorded",
