@@ -26,7 +26,7 @@ def champion(kind: str = "text") -> Manifest:
 
 
 def another(folder: Path, version: str, *, of: Manifest | None = None, **changes: Any) -> Path:
-    """A copy of a shipped artifact under another version; `changes` replace keys of its manifest."""
+    """A copy of a shipped artifact under another version, without gate results; `changes` replace its keys."""
     source = of or champion()
     target = folder / source.name / version
     target.mkdir(parents=True)
@@ -35,7 +35,8 @@ def another(folder: Path, version: str, *, of: Manifest | None = None, **changes
             os.link(source.folder / file, target / file)
         except OSError:
             shutil.copyfile(source.folder / file, target / file)
-    document = {**source.document, "version": version, **changes}
+    shown = {key: value for key, value in source.document.items() if key not in ("gates", "waived")}
+    document = {**shown, "version": version, **changes}
     (target / MANIFEST).write_text(json.dumps(document), encoding="utf-8")
     return load(target).folder
 
