@@ -20,9 +20,11 @@ from api.console.routes import people as people_pages
 from api.console.routes import settings as settings_pages
 from api.routes import (
     appeals,
+    bank_import,
     banks,
     compat,
     decisions,
+    hashes,
     health,
     incidents,
     items,
@@ -64,8 +66,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app, templating.problem_page, compat_errors.SHAPES)
     for router in (
         items.router, reports.router, decisions.router, appeals.router, incidents.router,
-        subjects.router, banks.router, partners.router, compat.router, compat.perspective,
-        review.router, quality.router, models.router, webhooks.router,
+        subjects.router, banks.router, bank_import.router, hashes.router, partners.router,
+        compat.router, compat.perspective, review.router, quality.router, models.router, webhooks.router,
         webhooks.dead_letters, sessions.router, health.router,
     ):  # fmt: skip
         app.include_router(router)

@@ -12,11 +12,12 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.hash_schemas import PictureIn
 from api.schemas import BatchIn, ImagePartIn, ItemIn, TextPartIn
 from moderation.domain import content
 from moderation.domain.content import ImagePart, Lane, Part, Submission, TextPart
@@ -27,12 +28,13 @@ from moderation.settings import Limits
 SMALL_BODY = 65_536
 # What a form of the console, or the JSON of anything but items, may have.
 FORM_BYTES = 1_048_576
-OWN_CAP = {"/v1/items", "/v1/items/batch", "/v1/moderations"}
-_UPLOAD = re.compile(r"/(?:console|v1)/banks/[^/]+/entries")
+OWN_CAP = {"/v1/items", "/v1/items/batch", "/v1/moderations", "/v1/hashes/match"}
+_UPLOAD = re.compile(r"/(?:console/banks/[^/]+/entries|v1/banks/[^/]+/(?:entries|import))")
 T = TypeVar("T")
 
 _item = TypeAdapter(ItemIn)
 _batch = TypeAdapter(BatchIn)
+_picture = TypeAdapter(PictureIn)
 
 
 class BodyCap:
@@ -73,7 +75,7 @@ async def item(request: Request, limits: Limits) -> tuple[ItemIn, Mapping[str, b
         RequestValidationError: the JSON does not fit the schema.
         InvalidInput: the body is not JSON or multipart.
     """
-    kind = _content_type(request)
+    kind = content_type(request)
     if kind == "application/json":
         data = await capped(request, limits)
         return await _off_the_loop(data, lambda: validated(decoded_json(data))), {}
@@ -90,7 +92,7 @@ async def batch(request: Request, limits: Limits) -> list[Any]:
     Raises:
         UnsupportedMedia, TooLarge, RequestValidationError, InvalidInput: as for `item`.
     """
-    if _content_type(request) != "application/json":
+    if content_type(request) != "application/json":
         raise UnsupportedMedia("Send application/json; pictures go in as base64.")
     data = await capped(request, limits)
     parsed: BatchIn = await _off_the_loop(data, lambda: parse(_batch, decoded_json(data)))
@@ -106,11 +108,34 @@ async def document(request: Request, limits: Limits, adapter: TypeAdapter[T]) ->
     Raises:
         UnsupportedMedia, TooLarge, RequestValidationError, InvalidInput: as for `item`.
     """
-    if _content_type(request) != "application/json":
+    if content_type(request) != "application/json":
         raise UnsupportedMedia("Send application/json.")
     data = await capped(request, limits)
     parsed: T = await _off_the_loop(data, lambda: parse(adapter, decoded_json(data)))
     return parsed
+
+
+async def picture(request: Request, limits: Limits) -> bytes:
+    """The one picture of a JSON or multipart request: `image`, in base64 or as a file.
+
+    Raises:
+        UnsupportedMedia, TooLarge, RequestValidationError, InvalidInput: as for `item`.
+    """
+    kind = content_type(request)
+    if kind == "application/json":
+        data = await capped(request, limits)
+        parsed: PictureIn = await _off_the_loop(data, lambda: parse(_picture, decoded_json(data)))
+        return parsed.image
+    if kind != "multipart/form-data":
+        raise UnsupportedMedia("Send application/json, or multipart/form-data with the picture as `image`.")
+    form = await _form(request, limits, 1)
+    try:
+        sent = form.get("image")
+        if not isinstance(sent, UploadFile) or len(form.multi_items()) != 1:
+            raise InvalidInput("Send one picture, as the file `image`, and nothing else.")
+        return await sent.read()
+    finally:
+        await form.close()
 
 
 async def _off_the_loop(data: bytes, read: Callable[[], T]) -> T:
@@ -173,7 +198,8 @@ def _refuse_constant(_: str) -> NoReturn:
     raise InvalidInput("NaN and Infinity are not JSON; send a number or null.", code="malformed_json")
 
 
-def _content_type(request: Request) -> str:
+def content_type(request: Request) -> str:
+    """The media type of a request's body, without its parameters; empty if it names none."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
@@ -213,19 +239,20 @@ class _InMemory(MultiPartParser):
     spool_max_size = 0
 
 
-async def _multipart(request: Request, limits: Limits) -> tuple[ItemIn, Mapping[str, bytes]]:
+async def _form(request: Request, limits: Limits, most: int) -> FormData:
+    """A multipart body of `most` files and `most` fields."""
     async with aclosing(_stream(request, limits)) as chunks:
         parser = _InMemory(
-            request.headers,
-            chunks,
-            max_files=limits.parts + 1,
-            max_fields=limits.parts + 1,
-            max_part_size=limits.body_bytes,
+            request.headers, chunks, max_files=most, max_fields=most, max_part_size=limits.body_bytes
         )
         try:
-            form = await parser.parse()
+            return await parser.parse()
         except (MultiPartException, ValueError) as error:
             raise InvalidInput("The multipart body is malformed; check its boundary and parts.") from error
+
+
+async def _multipart(request: Request, limits: Limits) -> tuple[ItemIn, Mapping[str, bytes]]:
+    form = await _form(request, limits, limits.parts + 1)
     document: bytes | None = None
     files: dict[str, bytes] = {}
     for name, value in form.multi_items():

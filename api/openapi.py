@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from api import compat_errors, compat_schemas, problems, query_keys
 from api.compat_schemas import AnalyzeIn, ImageInputIn, ModerationIn, SuggestIn, TextInputIn
+from api.hash_schemas import PictureIn
 from api.schemas import BatchIn, ItemIn, ProblemOut
 
 TEXT_POST = {
@@ -155,8 +156,10 @@ BANK = {
     "allow": False,
     "enabled": True,
     "created_at": "2026-11-22T09:00:00Z",
+    "sample_share": 1.0,
     "entries": 0,
     "unverified": 0,
+    "quarantined": 0,
     "matches": 0,
 }
 BANK_ENTRY = {
@@ -166,10 +169,31 @@ BANK_ENTRY = {
     "note": "Reported by the bank it poses as.",
     "verified": True,
     "live": True,
+    "quarantined": False,
     "added_by": "client:app",
     "added_at": "2026-11-22T09:05:00Z",
     "matches": 0,
     "not_same": 0,
+}
+PICTURE = {
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "pdq": "f8f8f0cee0f4a84f06370a22038f63f0b36e2ed596621e1d33e6b39c4e9c9b22",
+    "quality": 100,
+    "matches": [
+        {
+            "bank": "known_pictures",
+            "kind": "image",
+            "entry": "0192f0d9-7b3c-7a11-9c52-4e1f6a8b2d33",
+            "how": "picture",
+            "distance": 12,
+            "score": 0.9531,
+            "category": "spam",
+            "action": "remove",
+            "allow": False,
+            "verified": True,
+            "quarantined": False,
+        }
+    ],
 }
 # What is asked of the two addresses that speak as Perspective's do.
 COMMENTS = {compat_errors.ANALYZE: AnalyzeIn, compat_errors.SUGGEST: SuggestIn}
@@ -184,6 +208,10 @@ EXAMPLES: dict[tuple[str, str, str], dict[str, Any]] = {
     ("/v1/banks", "post", "201"): BANK,
     ("/v1/banks/{name}", "get", "200"): BANK | {"entries": 2},
     ("/v1/banks/{name}/entries", "post", "201"): BANK_ENTRY,
+    ("/v1/hashes/match", "post", "200"): PICTURE,
+    ("/v1/hashes/lookup", "get", "200"): {
+        "results": [{"by": "pdq", "hash": PICTURE["pdq"], "matches": PICTURE["matches"]}]
+    },
     ("/v1/appeals/{appeal_id}", "get", "200"): APPEAL
     | {
         "state": "reversed",
@@ -206,6 +234,8 @@ REFUSALS: dict[tuple[str, str], tuple[int, ...]] = {
     ("/v1/decisions/{decision_id}/appeals", "post"): (409, 410, 422),
     ("/v1/banks", "post"): (409,),
     ("/v1/banks/{name}/entries", "post"): (413,),
+    ("/v1/banks/{name}/import", "post"): (409, 413, 415),
+    ("/v1/hashes/match", "post"): (413, 415, 422),
     ("/v1/subjects/{author}/requests", "post"): (410, 422),
     ("/v1/subjects/{author}/requests/{request_id}/export", "get"): (409, 410),
     ("/v1/partner/items/{item_id}", "get"): (410,),
@@ -247,7 +277,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_schemas(schemas: dict[str, Any]) -> None:
-    sent = (ItemIn, BatchIn, ModerationIn, TextInputIn, ImageInputIn, *COMMENTS.values())
+    sent = (ItemIn, BatchIn, PictureIn, ModerationIn, TextInputIn, ImageInputIn, *COMMENTS.values())
     for model in cast("tuple[type[BaseModel], ...]", (*sent, ProblemOut)):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
@@ -287,6 +317,7 @@ def _describe_bodies(paths: dict[str, Any]) -> None:
         "required": True,
         "content": {"application/json": {"schema": batch, "example": {"items": [TEXT_POST]}}},
     }
+    _describe_picture(paths["/v1/hashes/match"]["post"])
     answers = paths["/v1/items"]["post"]["responses"]
     answers["202"]["content"]["application/json"]["example"] = ACCEPTED
     answers["200"]["content"]["application/json"]["example"] = OUTCOME
@@ -295,6 +326,21 @@ def _describe_bodies(paths: dict[str, Any]) -> None:
     )
     paths["/v1/items/batch"]["post"]["responses"]["202"]["content"]["application/json"]["example"] = {
         "results": [{"item": {name: ACCEPTED[name] for name in ("id", "status", "status_url")}}]
+    }
+
+
+def _describe_picture(operation: dict[str, Any]) -> None:
+    """The body of a look-up by a picture itself."""
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/PictureIn"}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"image": file}, "required": ["image"]},
+                "example": {"image": "(the bytes of the picture)"},
+            },
+        },
     }
 
 

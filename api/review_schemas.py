@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from api.schemas import CategoryName, Strict
+from api.schemas import CategoryName, Name, Strict
 from moderation.domain.cases import CaseReason, Stage, Verdict
 from moderation.domain.decisions import AccountMeasure, Judgement, Restriction
 from moderation.review.listing import Filter
@@ -76,6 +76,23 @@ class NoteIn(Strict):
     """What you write down of a case."""
 
     text: Note
+
+
+class BankIt(Strict):
+    """A part of the case's item that its like should be known by from now on."""
+
+    part: Name = Field(description="Of the item.", examples=["photo"])
+    bank: Name = Field(
+        description="A bank of texts for a text, of pictures for a picture.", examples=["known_spam"]
+    )
+    note: str = Field(default="", max_length=300, description="Why, for whoever verifies it. No content.")
+
+
+class BankedOut(BaseModel):
+    """The entry, and whether it is new in this bank."""
+
+    entry: str
+    fresh: bool
 
 
 class ReasonIn(Strict):

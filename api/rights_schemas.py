@@ -86,6 +86,9 @@ class PartnerPartOut(BaseModel):
     text: str | None = None
     media_type: str | None = None
     data: str | None = Field(default=None, description="Base64.")
+    machine_read: bool | None = Field(
+        default=None, description="True for a text that nobody posted: a machine read it in a picture."
+    )
 
 
 class PartnerItemOut(BaseModel):

@@ -6,23 +6,32 @@ Scoring has threads of its own: what everybody else's requests run in must not f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
+from typing import Any, TypeVar
 
+from models import plugins
+from models.registry import Kind
+from models.runtime import Classifier
 from models.serving import Served
 from moderation.domain.content import Part, TextPart
 from moderation.domain.errors import Unavailable
 from moderation.domain.policy import Policy
+from moderation.features import fingerprints
 from moderation.features.decode import Decoder, Picture, UndecodableImage
+from moderation.features.fingerprints import Asked
+from moderation.features.hashes import sha256
+from moderation.features.ocr import Reader
 from moderation.pipeline import scoring
 from moderation.pipeline.scoring import Scored
 from moderation.serving import Following
 from moderation.settings import Settings
 from moderation.storage.database import Databases
 
+T = TypeVar("T")
 AT_ONCE = 2
 MOST_WAITING = 64
 RETRY_SECONDS = 2.0
@@ -42,9 +51,13 @@ class Scoring:
 
     def __init__(self, settings: Settings, databases: Databases) -> None:
         threads = settings.work.model_threads
-        self._following = Following(databases.content, settings.models, ("text", "image"), threads)
+        kinds: tuple[Kind, ...] = ("text", "image", "backbone", "head")
+        self._following = Following(databases.content, settings.models, kinds, threads)
+        self._plugins = plugins.load(settings.image_plugins)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scoring")
         self._decoder, self._decoding = Decoder(), Lock()
+        self._reads, self._model_threads = settings.work.ocr, threads
+        self._loaded: Reader | None = None
         self._waiting = 0
 
     async def score(self, posts: Sequence[Sequence[Part]], policy: Policy, now: datetime) -> Answer:
@@ -54,6 +67,9 @@ class Scoring:
             Unavailable: too many ask, or no model can judge.
             UndecodableImage: a picture can't be read.
         """
+        return await self._in_turn(lambda: self._score(posts, policy, now))
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
         if self._waiting >= MOST_WAITING:
             raise Unavailable(
                 "Too much waits to be scored here; send this again later.",
@@ -62,10 +78,24 @@ class Scoring:
             )
         self._waiting += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._score, posts, policy, now)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self._waiting -= 1
+
+    async def hashed(self, data: bytes) -> Asked:
+        """What banks are asked for a picture by, in turn with whoever wants scores.
+
+        Raises:
+            Unavailable: too many ask.
+            UndecodableImage: the picture can't be read.
+        """
+        return await self._in_turn(lambda: self._hashed(data))
+
+    def _hashed(self, data: bytes) -> Asked:
+        (picture,) = self._decode([data])
+        if isinstance(picture, UndecodableImage):
+            raise picture
+        return fingerprints.asked(picture, sha256(data))
 
     def current(self) -> Served:
         """The models that score here now. The first call loads them.
@@ -77,11 +107,33 @@ class Scoring:
 
     def _score(self, posts: Sequence[Sequence[Part]], policy: Policy, now: datetime) -> Answer:
         served = self._following.current()
-        scored = scoring.score(posts, served.text, served.image, self._decode, policy, now)
+        image = (*served.image, *self._plugins)
+        scored = scoring.score(
+            posts,
+            served.text,
+            image,
+            self._decode,
+            policy,
+            now,
+            served.backbone,
+            served.head,
+            self._reader(posts),
+        )
         kinds = {"text" if isinstance(part, TextPart) else "image" for parts in posts for part in parts}
-        used = [manifest for manifest in served.manifests if manifest.kind in kinds]
+        classifiers: list[Classifier[Any]] = [*served.text, *image, *served.head]
+        speaking = [one.manifest for one in classifiers]
+        used = [one for one in speaking if ("image" if one.kind == "head" else one.kind) in kinds]
         spoken = frozenset(language for one in used for language in one.document.get("language", ()))
         return Answer("+".join(f"{one.name}-{one.version}" for one in used), spoken, scored)
+
+    def _reader(self, posts: Sequence[Sequence[Part]]) -> Reader | None:
+        """What reads the text in pictures; loaded with the first one."""
+        if not self._reads or all(isinstance(part, TextPart) for parts in posts for part in parts):
+            return None
+        with self._decoding:
+            if self._loaded is None:
+                self._loaded = Reader(self._model_threads)
+            return self._loaded
 
     def _decode(self, pictures: Sequence[bytes]) -> Sequence[Picture | UndecodableImage]:
         with self._decoding:  # a decoder is for one thread at a time

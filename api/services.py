@@ -21,6 +21,7 @@ from models.registry import Kind
 from moderation.domain.errors import TooManyRequests, Unavailable
 from moderation.governance.policies import PolicyCache
 from moderation.pipeline.matchers import Matchers
+from moderation.pipeline.pictures import PictureBanks
 from moderation.serving import Following
 from moderation.settings import Limits, Settings
 from moderation.storage import items
@@ -145,6 +146,7 @@ class Services:
     marks: Marks
     embedding: Following
     matchers: Matchers
+    pictures: PictureBanks
 
 
 def build(settings: Settings) -> Services:
@@ -166,4 +168,6 @@ def build(settings: Settings) -> Services:
         marks=Marks(scoring.current),
         embedding=embedding,
         matchers=Matchers(lambda: next(iter(embedding.current().embedding), None)),
+        # Workers write segments; this process only reads them.
+        pictures=PictureBanks(settings.index),
     )

@@ -16,6 +16,7 @@ from typing import Any
 from models.registry import ArtifactError, Manifest
 
 RUN = "run `python -m training evaluate` and then `export`, which writes them"
+RUN_HEAD = "run `python -m training image-head`, which writes them"
 ENOUGH = 200
 """Held-out positives from which a category's ranking and calibration are judged; of fewer they are noise."""
 FEW = 10
@@ -26,7 +27,8 @@ FEW = 10
 class Limit:
     """How a number is judged: by its value, or by the better end of its interval where `kindly`.
 
-    A comparison is judged kindly: it fails only if it is surely worse. With neither `least` nor `most` a number is
+    A comparison is judged kindly: it fails only if it is surely worse. What rests on few rows is judged strictly,
+    by the worse end: it passes only if it is surely good enough. With neither `least` nor `most` a number is
     recorded and never fails.
     """
 
@@ -34,6 +36,7 @@ class Limit:
     least: float | None = None
     most: float | None = None
     kindly: bool = False
+    strictly: bool = False
 
 
 # The first word of a gate's name, up to a colon, finds its limit; after it stands what was measured.
@@ -61,12 +64,25 @@ LIMITS: Mapping[str, Limit] = {
     "latency_ms": Limit("time of one short text alone, in milliseconds"),
     "throughput": Limit("speed in batches of 32 texts of 32 tokens, in texts a second"),
     "language": Limit("ranking in a language that is not claimed (AUC)"),
+    # Heads over a backbone's vectors, fitted on hundreds of pictures and not on tens of thousands.
+    "head_positives": Limit("number of distinct pictures that are a yes", least=50),
+    "head_negatives": Limit("number of distinct pictures that are a no", least=50),
+    "head_held_out": Limit("number of held-out pictures that are a yes", least=10),
+    "head_auc": Limit("ranking of held-out pictures (AUC)", least=0.70, strictly=True),
+    "head_ap": Limit("average precision on held-out pictures"),
+    "head_ece": Limit("calibration error on held-out pictures (ECE)", most=0.10),
+    "head_brier": Limit("Brier score on held-out pictures"),
+    "head_copies": Limit("number of pictures left out as near-duplicates by meaning"),
 }
 
 REQUIRED = (
     "functional", "functional_harmless", "subgroup_auc", "bpsn_auc", "bnsp_auc", "evasion", "evasion_clean",
 )  # fmt: skip
 """What every text model shows; `required` adds what it shows by category."""
+REQUIRED_OF_HEADS = ("head_positives", "head_negatives", "head_held_out", "head_auc", "head_ece")
+"""What every head shows, by category."""
+MEASURED: Mapping[str, str] = {"text": RUN, "head": RUN_HEAD}
+"""Kinds that show more than their golden inputs, and how that is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +120,8 @@ def check(manifest: Manifest, waived: Mapping[str, str] | None = None) -> list[G
         ArtifactError: the gates are malformed, or a waiver is.
     """
     gates = [judge("golden_inputs", len(manifest.golden))]
-    if manifest.kind == "text" and not measured(manifest):
-        sentence = f"{_called(manifest)} holds no gate results; {RUN}."
+    if manifest.kind in MEASURED and not measured(manifest):
+        sentence = f"{_called(manifest)} holds no gate results; {MEASURED[manifest.kind]}."
         gates.append(Gate(RESULTS, None, None, passed=False, sentence=sentence))
     else:
         gates += _judged(manifest)
@@ -128,11 +144,13 @@ def failures(gates: Iterable[Gate]) -> list[Gate]:
 
 
 def required(manifest: Manifest) -> list[str]:
-    """The names of the gates that the manifest must have beside its golden inputs; only text models have any.
+    """The names of the gates that the manifest must have beside its golden inputs; texts and heads have some.
 
     Raises:
         ArtifactError: the held-out metrics, which say where there is enough to judge, are malformed.
     """
+    if manifest.kind == "head":
+        return [f"{name}:{category}" for name in REQUIRED_OF_HEADS for category in manifest.categories]
     if manifest.kind != "text":
         return []
     names = list(REQUIRED)
@@ -168,12 +186,14 @@ def judge(
     title = f"The {found.what}" + (f" for {about}" if about else "")
     number, lowest, highest = _number(value), _number(low), _number(high)
     if number is None:
-        sentence = f"{title} was not measured; {RUN}."
+        sentence = f"{title} was not measured; {RUN_HEAD if family.startswith('head_') else RUN}."
         return Gate(name, None, asked, passed=asked is None, sentence=sentence)
     passed, wanted = True, ""
     if found.least is not None:
         best = highest if found.kindly and highest is not None else number
-        passed, wanted = best >= found.least, f"; at least {found.least:.3g} is asked"
+        best = lowest if found.strictly and lowest is not None else best
+        surely = " of its lower end" if found.strictly else ""
+        passed, wanted = best >= found.least, f"; at least {found.least:.3g} is asked{surely}"
     elif most is not None:
         best = lowest if found.kindly and lowest is not None else number
         passed, wanted = best <= most, f"; at most {most:.3g} is asked"

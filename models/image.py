@@ -1,95 +1,83 @@
-"""Pictures to calibrated probabilities: one convolutional network over RGB arrays, prepared as it was trained.
+"""Pictures to calibrated probabilities: one convolutional network, or several that are asked together.
 
-`prepare` is what the conversion script and its measurements use too, so that a model is quantised and
-measured on exactly the input it is served with.
+Several are combined by the mean of their log-odds (a logarithmic pool, Genest and Zidek 1986), each calibrated by
+itself and bounded before: where networks disagree the result lies in the middle, which is where people are asked,
+and only agreement reaches the ends of the scale. The bound is what keeps one network that is very sure of
+itself from deciding alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from math import inf
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
-from PIL import Image
 
+from models.preparation import RGB, Preparer, preparer, synthetic
 from models.registry import ArtifactError, Manifest
 from models.runtime import Scores, calibrate, open_session
 
-PREPARER = "open-nsfw-1"
+__all__ = ["RGB", "ImageClassifier", "Member", "log_odds"]
 
-RGB = NDArray[np.uint8]
 Logits = NDArray[np.float32]
-Plane = NDArray[np.float64]
-"""One colour, or one coordinate, over a picture; from 0 to 1."""
+WHOLE = "model.onnx"
+GOLDEN_LOG_ODDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
-    """How a picture becomes the network's input.
+class Member:
+    """One network of a classifier, and what it says of each of the classifier's heads.
 
-    Scaled to `resize` x `resize` without keeping its shape, cut to the middle `crop` x `crop`, written
-    and read as JPEG at `jpeg_quality` (None: not at all), channels in the order blue, green, red, less
-    `mean_bgr`. The network was trained on pictures that had gone through the JPEG step (Mahadeokar and
-    Pesavento 2016, open_nsfw), and it moves scores by up to 0.01.
+    `asked` holds per head the columns whose classes together are a yes, None where it says nothing of it. Its
+    log-odds become `clip(scale * x + shift, -bound, bound)` before they are averaged with others'.
     """
 
-    resize: int
-    crop: int
-    jpeg_quality: int | None
-    mean_bgr: tuple[float, float, float]
+    name: str
+    session: ort.InferenceSession
+    preparation: Preparer
+    asked: tuple[tuple[int, ...] | None, ...]
+    scale: float = 1.0
+    shift: float = 0.0
+    bound: float = inf
 
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Preparation:
-        """From a manifest's `input`.
+    def raw(self, batch: Sequence[RGB]) -> Logits:
+        """What the softmax would be of, (n, classes)."""
+        (found,) = self.session.run(
+            ["logits"], {"pictures": np.stack([self.preparation(rgb) for rgb in batch])}
+        )
+        return np.asarray(found, dtype=np.float32)
 
-        Raises:
-            ArtifactError: a number is missing or makes no sense.
-        """
-        try:
-            quality = document["jpeg_quality"]
-            blue, green, red = (float(value) for value in document["mean_bgr"])
-            found = cls(
-                int(document["resize"]),
-                int(document["crop"]),
-                None if quality is None else int(quality),
-                (blue, green, red),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"The manifest's input is malformed: {error!r}.") from error
-        if not 0 < found.crop <= found.resize:
-            raise ArtifactError(f"The manifest's sizes make no sense: {found}.")
+    def log_odds(self, batch: Sequence[RGB]) -> Logits:
+        """Per head its own log-odds, before any calibration; NaN where it says nothing. (n, heads)."""
+        raw = self.raw(batch)
+        columns = [
+            np.full(len(raw), np.nan, np.float32) if asked is None else odds_of(raw, asked)
+            for asked in self.asked
+        ]
+        return np.stack(columns, axis=1)
+
+    def said(self, batch: Sequence[RGB]) -> Logits:
+        """Per head its calibrated and bounded log-odds, (n, heads)."""
+        odds = self.log_odds(batch) * np.float32(self.scale) + np.float32(self.shift)
+        found: Logits = np.clip(odds, -self.bound, self.bound)
         return found
-
-
-def prepare(rgb: RGB, preparation: Preparation) -> NDArray[np.float32]:
-    """The network's input for one RGB picture of any size: float32, (crop, crop, 3), blue first."""
-    side, crop = preparation.resize, preparation.crop
-    edge = (side - crop) // 2
-    image = Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR)
-    image = image.crop((edge, edge, edge + crop, edge + crop))
-    if preparation.jpeg_quality is not None:
-        buffer = BytesIO()
-        image.save(buffer, "JPEG", quality=preparation.jpeg_quality)
-        with Image.open(buffer) as again:
-            image = again.convert("RGB")
-    bgr = np.asarray(image, dtype=np.float32)[..., ::-1]
-    return bgr - np.array(preparation.mean_bgr, dtype=np.float32)
 
 
 class ImageClassifier:
     """An image artifact, loaded: `models.runtime.Classifier[RGB]`. Keeps and logs no picture."""
 
     def __init__(self, manifest: Manifest, threads: int = 1) -> None:
-        """Load the artifact's model.
+        """Load the artifact's networks.
 
         Raises:
             ArtifactError: the manifest is not of an image model, or asks for what this class doesn't do.
         """
-        if manifest.kind != "image" or manifest.input.get("preparer") != PREPARER:
-            raise ArtifactError(f"{manifest.name} {manifest.version} is not for preparer {PREPARER}.")
+        if manifest.kind != "image":
+            raise ArtifactError(f"{manifest.name} {manifest.version} is no image model.")
         heads = list(manifest.input.get("heads", ()))
         missing = [output.head for output in manifest.outputs if output.head not in heads]
         if missing:
@@ -97,9 +85,8 @@ class ImageClassifier:
         self._manifest = manifest
         self._columns = [heads.index(output.head) for output in manifest.outputs]
         self._heads = len(heads)
-        self.preparation = Preparation.of(manifest.input)
         self._batch = max(1, int(manifest.input.get("batch", 1)))
-        self._session = open_session(manifest.path("model.onnx"), threads)
+        self.members = tuple(_members(manifest, heads, threads))
 
     @property
     def manifest(self) -> Manifest:
@@ -110,75 +97,83 @@ class ImageClassifier:
         return calibrate(self.logits(batch)[:, self._columns], self._manifest.outputs)
 
     def logits(self, batch: Sequence[RGB]) -> Logits:
-        """Each head's log-odds against all others, shape (len(batch), heads), in the manifest's order."""
+        """Per head the mean of the members' log-odds, shape (len(batch), heads), in the manifest's order."""
         found = [np.empty((0, self._heads), np.float32)]
         for start in range(0, len(batch), self._batch):
-            part = [prepare(rgb, self.preparation) for rgb in batch[start : start + self._batch]]
-            (raw,) = self._session.run(["logits"], {"pictures": np.stack(part)})
-            found.append(log_odds(np.asarray(raw, dtype=np.float32)))
-        return np.concatenate(found)
+            part = batch[start : start + self._batch]
+            said = np.stack([member.said(part) for member in self.members])
+            # One that failed is not one that says nothing: its NaN must not be passed over.
+            speaks = np.array([[one is not None for one in member.asked] for member in self.members])
+            found.append(np.where(speaks[:, None], said, 0).sum(axis=0) / speaks.sum(axis=0))
+        return np.concatenate(found).astype(np.float32)
+
+    def check_members(self) -> None:
+        """Compare each network's own log-odds with the golden entries: bounds and means hide what moves them.
+
+        Raises:
+            ArtifactError: one is off by more than 0.1.
+        """
+        entries = [entry for entry in self._manifest.golden if "log_odds" in entry]
+        for member in self.members if entries else ():
+            expected = np.array([entry["log_odds"][member.name] for entry in entries])
+            found = member.log_odds([self.golden_input(entry) for entry in entries])
+            worst = float(np.nanmax(np.abs(found - expected)))
+            if not worst <= GOLDEN_LOG_ODDS:
+                raise ArtifactError(
+                    f"{self._manifest.name} {self._manifest.version}: {member.name} is off by {worst:.3f} on its "
+                    "golden inputs; the processor or the runtime computes something else than where it was made."
+                )
 
     def golden_input(self, entry: Mapping[str, Any]) -> RGB:
         """The picture that one of the manifest's golden vectors speaks of."""
         return synthetic(**entry["input"])
 
 
+def _members(manifest: Manifest, heads: Sequence[str], threads: int) -> list[Member]:
+    """The networks of a manifest: its `members`, or the one that its `input` itself describes.
+
+    Raises:
+        ArtifactError: one is malformed, or no member says anything of a head.
+    """
+    described = manifest.input.get("members")
+    try:
+        if described is None:
+            alone = tuple((column,) for column in range(len(heads)))
+            session = open_session(manifest.path(WHOLE), threads)
+            return [Member(manifest.name, session, preparer(manifest.input), alone)]
+        found = [_member(manifest, heads, one, threads) for one in described]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(
+            f"{manifest.name} {manifest.version}: its members are malformed: {error!r}."
+        ) from error
+    silent = [head for i, head in enumerate(heads) if all(member.asked[i] is None for member in found)]
+    if silent or not heads:
+        raise ArtifactError(f"{manifest.name} {manifest.version}: no member says anything of {silent}.")
+    return found
+
+
+def _member(manifest: Manifest, heads: Sequence[str], one: Mapping[str, Any], threads: int) -> Member:
+    classes = list(one["classes"])
+    asked = tuple(
+        tuple(classes.index(name) for name in one["asked"][head]) if head in one["asked"] else None
+        for head in heads
+    )
+    session = open_session(manifest.path(one["file"]), threads)
+    calibration = (float(one[key]) for key in ("scale", "shift", "bound"))
+    return Member(str(one["name"]), session, preparer(one), asked, *calibration)
+
+
 def log_odds(raw: Logits) -> Logits:
-    """log(p / (1 - p)) of each class of a softmax, straight from its inputs; (n, classes) both.
+    """log(p / (1 - p)) of each class of a softmax, straight from its inputs; (n, classes) both."""
+    return np.stack([odds_of(raw, (column,)) for column in range(raw.shape[1])], axis=1)
+
+
+def odds_of(raw: Logits, columns: Sequence[int]) -> Logits:
+    """The log-odds of some classes of a softmax together against all others, from its inputs; (n,).
 
     Going through p would lose everything beyond seven digits next to 0 and 1.
     """
-    classes = raw.shape[1]
-    columns = []
-    for column in range(classes):
-        others = np.delete(raw, column, axis=1)
-        columns.append(raw[:, column] - np.logaddexp.reduce(others, axis=1))
-    return np.stack(columns, axis=1)
-
-
-def _gradient(y: Plane, x: Plane, _: int) -> tuple[Plane, ...]:
-    return x, y, 1 - x
-
-
-def _rings(y: Plane, x: Plane, _: int) -> tuple[Plane, ...]:
-    radius = np.hypot(x - 0.5, y - 0.5)
-    return (6 * radius) % 1, 1 - radius, radius
-
-
-def _board(y: Plane, x: Plane, _: int) -> tuple[Plane, ...]:
-    dark = (np.floor(8 * x) + np.floor(8 * y)) % 2
-    return 0.2 + 0.7 * dark, 0.9 - 0.5 * dark, 0.5 * dark
-
-
-def _waves(y: Plane, x: Plane, seed: int) -> tuple[Plane, ...]:
-    """Soft coloured waves: of many seeds some lie far from 0, which makes them the sharper check."""
-    # Multiples of the golden ratio stand for chance: no generator of random numbers may ever change them.
-    chance = [((seed * 7919 + i * 104_729) * 0.618_033_988_749_895) % 1 for i in range(18)]
-    shape = sum(
-        np.sin(6.283 * (1 + 3 * a) * (x * np.cos(6.283 * b) + y * np.sin(6.283 * b)) + 6.283 * c)
-        for a, b, c in zip(chance[:4], chance[4:8], chance[8:12], strict=True)
-    )
-    level = 0.5 + 0.125 * np.asarray(shape)
-    return tuple(low + (high - low) * level for low, high in zip(chance[12:15], chance[15:18], strict=True))
-
-
-_GENERATORS: Mapping[str, Callable[[Plane, Plane, int], tuple[Plane, ...]]] = {
-    "gradient": _gradient,
-    "rings": _rings,
-    "board": _board,
-    "waves": _waves,
-}
-
-
-def synthetic(generator: str, size: int, seed: int = 0) -> RGB:
-    """A picture of shape (size, size, 3) that is the same on every machine: gradient, rings, board, waves.
-
-    Raises:
-        ArtifactError: no such generator.
-    """
-    if generator not in _GENERATORS:
-        raise ArtifactError(f"There is no generator {generator!r}; known are {', '.join(_GENERATORS)}.")
-    y, x = np.mgrid[0:size, 0:size] / max(1, size - 1)
-    planes = _GENERATORS[generator](y, x, seed)
-    # Rounded to a thousandth first, so that no last bit of a square root decides a pixel.
-    return np.stack([np.floor(np.round(plane, 3) * 255.0) for plane in planes], axis=-1).astype(np.uint8)
+    chosen = list(columns)
+    others = np.delete(raw, chosen, axis=1)
+    found: Logits = np.logaddexp.reduce(raw[:, chosen], axis=1) - np.logaddexp.reduce(others, axis=1)
+    return found

@@ -17,14 +17,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
 MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
 
-Kind = Literal["text", "image", "embedding"]
-KINDS: tuple[Kind, ...] = ("text", "image", "embedding")
+Kind = Literal["text", "image", "embedding", "backbone", "head", "reader"]
+KINDS: tuple[Kind, ...] = ("text", "image", "embedding", "backbone", "head")
+"""Kinds whose champion is chosen and followed. A reader belongs to the release, as does the code around it."""
+SILENT: frozenset[Kind] = frozenset({"embedding", "backbone", "reader"})
+"""Kinds that say nothing of any category: what is alike, or what stands there."""
 # Names of folders and files, and parts of addresses: nothing that leads elsewhere.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -53,7 +56,7 @@ class Output:
 class Manifest:
     """What a model is: identity, files by SHA-256, outputs, and how its input is prepared.
 
-    An embedding has no outputs: it says what is alike, and nothing of any category.
+    An embedding, a backbone and a reader have no outputs: they say nothing of any category.
     """
 
     name: str
@@ -115,14 +118,14 @@ def load(folder: Path) -> Manifest:
 
 
 def _parse(folder: Path, document: dict[str, Any], sha256: str) -> Manifest:
-    if document["kind"] not in KINDS:
+    if document["kind"] not in get_args(Kind):
         raise ValueError(f"unknown kind {document['kind']!r}")
     if not NAME.fullmatch(document["name"]) or not VERSION.fullmatch(document["version"]):
         raise ValueError("a name is lower-case letters, digits and hyphens; a version may have dots too")
     odd = [file for file in document["files"] if not FILE.fullmatch(file) or file == MANIFEST]
     if odd:
         raise ValueError(f"{odd[0]!r} is no name of a file beside the manifest")
-    outputs = document.get("outputs", ()) if document["kind"] == "embedding" else document["outputs"]
+    outputs = document.get("outputs", ()) if document["kind"] in SILENT else document["outputs"]
     return Manifest(
         name=document["name"],
         version=document["version"],

@@ -5,13 +5,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.registry import ArtifactError, Manifest, Output
+from models.registry import SILENT, ArtifactError, Manifest, Output
 
 Input_contra = TypeVar("Input_contra", contravariant=True)
 Scores = NDArray[np.float64]
@@ -28,9 +28,13 @@ class Classifier(Protocol[Input_contra]):
         ...
 
 
-def open_session(path: Path, threads: int) -> ort.InferenceSession:
-    """One CPU session over the ONNX file at `path`, using `threads` threads inside an operator."""
+def open_session(path: Path, threads: int, *, keep_memory: bool = True) -> ort.InferenceSession:
+    """One CPU session over the ONNX file at `path`, using `threads` threads inside an operator.
+
+    Without `keep_memory` what one input took is given back before the next: for inputs of ever other sizes.
+    """
     options = ort.SessionOptions()
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = keep_memory
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Spinning threads look fast alone and starve the database and the API on the same cores.
@@ -56,14 +60,30 @@ def calibrate(logits: NDArray[np.float32], outputs: Sequence[Output]) -> Scores:
     return probabilities
 
 
-class Embedder(Protocol):
+class Encoder(Protocol[Input_contra]):
     """What matching by meaning needs of a model: unit vectors, whose dot product is their likeness."""
 
     @property
     def manifest(self) -> Manifest: ...
 
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors of shape (len(texts), dimensions)."""
+    def embed(self, batch: Sequence[Input_contra], /) -> NDArray[np.float32]:
+        """Unit vectors of shape (len(batch), dimensions)."""
+        ...
+
+
+Embedder = Encoder[str]
+
+
+@runtime_checkable
+class Combined(Protocol):
+    """A classifier of several members, each of which is checked by itself as well."""
+
+    def check_members(self) -> None:
+        """Compare each member with what the golden entries say of it, where they do.
+
+        Raises:
+            ArtifactError: one computes something else.
+        """
         ...
 
 
@@ -71,10 +91,10 @@ GOLDEN_TOLERANCE = 0.02
 GOLDEN_COSINE = 0.99
 
 
-def check_golden(classifier: Classifier[Any] | Embedder) -> None:
+def check_golden(classifier: Classifier[Any] | Encoder[Any]) -> None:
     """Score the manifest's golden inputs: a model that computes something else here must not serve.
 
-    A classifier's golden entries are `{"input", "scores"}`, an embedder's `{"input", "vector"}`.
+    A classifier's golden entries are `{"input", "scores"}`, an encoder's `{"input", "vector"}`.
 
     Raises:
         ArtifactError: there are no golden inputs or they are malformed, a probability is off by more than 0.02, or
@@ -84,17 +104,19 @@ def check_golden(classifier: Classifier[Any] | Embedder) -> None:
     if not manifest.golden:
         raise ArtifactError(f"{manifest.name} {manifest.version} has no golden inputs to check it by.")
     try:
-        if manifest.kind == "embedding":
-            _check_vectors(cast("Embedder", classifier))
+        if manifest.kind in SILENT:
+            _check_vectors(cast("Encoder[Any]", classifier))
         else:
             _check_scores(cast("Classifier[Any]", classifier))
+            if isinstance(classifier, Combined):
+                classifier.check_members()
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{manifest.name} {manifest.version}: a golden input is malformed.") from error
 
 
-def _check_vectors(embedder: Embedder) -> None:
-    manifest = embedder.manifest
-    vectors = embedder.embed([entry["input"] for entry in manifest.golden]).astype(np.float64)
+def _check_vectors(encoder: Encoder[Any]) -> None:
+    manifest = encoder.manifest
+    vectors = encoder.embed(_inputs(encoder)).astype(np.float64)
     expected = np.array([entry["vector"] for entry in manifest.golden], dtype=np.float64)
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
     worst = float(((vectors * expected).sum(axis=1) / lengths).min())
@@ -107,9 +129,7 @@ def _check_vectors(embedder: Embedder) -> None:
 
 def _check_scores(classifier: Classifier[Any]) -> None:
     manifest = classifier.manifest
-    # A text is its own golden input; a picture is described there and made by its classifier.
-    made = getattr(classifier, "golden_input", operator.itemgetter("input"))
-    scores = classifier.score([made(entry) for entry in manifest.golden])
+    scores = classifier.score(_inputs(classifier))
     expected = np.array([[entry["scores"][c] for c in manifest.categories] for entry in manifest.golden])
     worst = float(np.abs(scores - expected).max())
     if not worst <= GOLDEN_TOLERANCE:
@@ -117,3 +137,9 @@ def _check_scores(classifier: Classifier[Any]) -> None:
             f"{manifest.name} {manifest.version} is off by {worst:.3f} on its golden inputs; "
             "the processor or the runtime computes something else than where it was made."
         )
+
+
+def _inputs(model: Classifier[Any] | Encoder[Any]) -> list[Any]:
+    """The golden inputs. A text is its own; a picture is described there and made by its model."""
+    made = getattr(model, "golden_input", operator.itemgetter("input"))
+    return [made(entry) for entry in model.manifest.golden]

@@ -3,6 +3,7 @@
 A batch takes `Serving.current()` once and keeps it to its end, so no batch mixes versions. A version is loaded and
 checked beside the one that serves and takes its place by one assignment; the one before stays loaded, so that to
 go back costs nothing. What does not load or computes something else is refused, and the old one serves on.
+A head serves only beside the version of the backbone that it was fitted on.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.backbone import ImageEmbedder
+from models.heads import ImageHead
 from models.image import RGB, ImageClassifier
-from models.registry import ArtifactError, Kind, Manifest, load
-from models.runtime import Classifier, Embedder, check_golden
+from models.registry import KINDS, ArtifactError, Kind, Manifest, load
+from models.runtime import Classifier, Embedder, Encoder, check_golden
 from models.text import TextClassifier, TextEmbedder
 
 KEPT = 2  # of each name: the one that serves and the one before
@@ -32,7 +35,7 @@ class Wanted:
     sha256: str
 
 
-Loaded = Classifier[Any] | Embedder
+Loaded = Classifier[Any] | Encoder[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,13 @@ class Served:
     text: Sequence[TextClassifier] = ()
     image: Sequence[Classifier[RGB]] = ()
     embedding: Sequence[Embedder] = ()
+    backbone: Sequence[ImageEmbedder] = ()
+    head: Sequence[ImageHead] = ()
 
     @property
     def manifests(self) -> list[Manifest]:
         """Of everything that serves, by name."""
-        serving: list[Loaded] = [*self.text, *self.image, *self.embedding]
+        serving: list[Loaded] = [*self.text, *self.image, *self.embedding, *self.backbone, *self.head]
         return [loaded.manifest for loaded in serving]
 
 
@@ -79,6 +84,8 @@ def opened(manifest: Manifest, threads: int) -> Loaded:
     Raises:
         ArtifactError: it does not load, or computes something else here than where it was made.
     """
+    if manifest.kind not in _KINDS:
+        raise ArtifactError(f"A {manifest.kind} comes with a release and can't be exchanged by itself.")
     try:
         loaded = _KINDS[manifest.kind](manifest, threads)
         check_golden(loaded)
@@ -96,6 +103,8 @@ _KINDS: Mapping[Kind, Callable[[Manifest, int], Loaded]] = {
     "text": TextClassifier,
     "image": ImageClassifier,
     "embedding": TextEmbedder,
+    "backbone": ImageEmbedder,
+    "head": ImageHead,
 }
 
 
@@ -107,6 +116,9 @@ class Serving:
     _served: Served = field(default_factory=Served)
     _kept: dict[str, list[tuple[Wanted, Loaded]]] = field(default_factory=dict)  # by name, newest use first
     _refused: dict[str, Wanted] = field(default_factory=dict)
+    _beside: dict[str, set[str]] = field(
+        default_factory=dict
+    )  # by head, the backbones it was last judged beside
 
     def __post_init__(self) -> None:
         # The tokenizer's own pool: as many threads as a model has, none beside the one where that is a single one.
@@ -125,14 +137,20 @@ class Serving:
         something else is wanted. A name that is not wanted any more serves no longer.
         """
         named = {one.name: one for one in wanted}
-        changes = [change for one in named.values() if (change := self._take(one)) is not None]
-        for name in set(self._kept) - set(named):
-            del self._kept[name]
-        for name in set(self._refused) - set(named):
-            del self._refused[name]
-        taken = any(not change.refused for change in changes)
-        if taken or len(self._served.manifests) != len(self._kept):
-            self._served = self._arranged()
+        # Backbones first: a head is taken or refused by what serves beside it.
+        ordered = sorted(named.values(), key=lambda one: one.kind == "head")
+        changes = []
+        for name in (set(self._kept) | set(self._refused)) - set(named):
+            self._kept.pop(name, None)
+            self._refused.pop(name, None)
+        for one in ordered:
+            if one.kind == "head":
+                self._let_go(one)
+            if (change := self._take(one)) is not None:
+                changes.append(change)
+        served = self._arranged()
+        if served != self._served:
+            self._served = served
         return changes
 
     def _take(self, wanted: Wanted) -> Change | None:
@@ -148,6 +166,7 @@ class Serving:
         if found is None:
             try:
                 found = (wanted, opened(verified(wanted), self.threads))
+                self._fitting(found[1])
             except ArtifactError as error:
                 self._refused[wanted.name] = wanted
                 return Change(wanted, before, str(error))
@@ -155,9 +174,39 @@ class Serving:
         self._kept[wanted.name] = [found, *(pair for pair in kept if pair is not found)][:KEPT]
         return Change(wanted, before)
 
+    def _makers(self) -> set[str]:
+        """The backbones that serve."""
+        return {one.maker for pairs in self._kept.values() if isinstance(one := pairs[0][1], ImageEmbedder)}
+
+    def _fitting(self, loaded: Loaded) -> None:
+        """Refuse a head whose backbone does not serve.
+
+        Raises:
+            ArtifactError: it does not.
+        """
+        if isinstance(loaded, ImageHead) and loaded.maker not in self._makers():
+            manifest = loaded.manifest
+            raise ArtifactError(
+                f"{manifest.name} {manifest.version} belongs to {loaded.maker}, which does not serve here; "
+                "fit it again on the backbone that does."
+            )
+
+    def _let_go(self, wanted: Wanted) -> None:
+        """Forget heads of this name whose backbone serves no longer, and refusals that may not hold any more."""
+        makers, kept = self._makers(), self._kept.get(wanted.name, [])
+        left = [pair for pair in kept if isinstance(pair[1], ImageHead) and pair[1].maker in makers]
+        if left != kept:
+            self._kept[wanted.name] = left
+            self._refused.pop(wanted.name, None)
+        if not left:
+            self._kept.pop(wanted.name, None)
+        if makers != self._beside.get(wanted.name):
+            self._refused.pop(wanted.name, None)
+        self._beside[wanted.name] = makers
+
     def _arranged(self) -> Served:
         serving = [self._kept[name][0] for name in sorted(self._kept)]
-        by_kind: dict[str, list[Any]] = {"text": [], "image": [], "embedding": []}
+        by_kind: dict[str, list[Any]] = {kind: [] for kind in KINDS}
         for wanted, loaded in serving:
             by_kind[wanted.kind].append(loaded)
         return Served(**{kind: tuple(loaded) for kind, loaded in by_kind.items()})

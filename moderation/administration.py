@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from moderation.domain.errors import InvalidInput, NotFound
 from moderation.domain.policy import Policy
+from moderation.domain.signals import BankKind
 from moderation.governance import accounts, banks, invitations, people, policies
 from moderation.review import labels
 from moderation.review.labels import Exported, Wanted
@@ -21,6 +23,9 @@ from moderation.settings import Settings
 from moderation.storage.database import connect, transaction
 from moderation.storage.tables import ApiKey, Bundle
 from moderation.storage.vault import Vault
+
+if TYPE_CHECKING:
+    from moderation.features.fingerprints import Kept
 
 OPERATOR = "operator"
 
@@ -64,6 +69,8 @@ def create_bank(
     *,
     allow: bool,
     distance: float | None = None,
+    sample_share: float = 1.0,
+    source: str | None = None,
 ) -> None:
     """A new bank of what is known.
 
@@ -81,17 +88,26 @@ def create_bank(
             actor=OPERATOR,
             now=held.now,
             distance=distance,
+            sample_share=sample_share,
+            source=source,
         )
 
 
 def fill_bank(settings: Settings, name: str, contents: Sequence[bytes], note: str, *, verified: bool) -> int:
     """Add pictures or UTF-8 texts to a bank, whole files each. How many are new.
 
+    Pictures are decoded in a child, so that near copies are found as well.
+
     Raises:
         NotFound: there is no such bank.
         InvalidInput: one of them can't be matched.
     """
     with opened(settings) as held:
+        kept = (
+            _hashes(contents)
+            if banks.kind_of(held.session, name) == BankKind.IMAGE
+            else [None] * len(contents)
+        )
         added = [
             banks.add_content(
                 held.session,
@@ -102,10 +118,20 @@ def fill_bank(settings: Settings, name: str, contents: Sequence[bytes], note: st
                 verified=verified,
                 actor=OPERATOR,
                 now=held.now,
+                kept=hashes,
             )
-            for content in contents
+            for content, hashes in zip(contents, kept, strict=True)
         ]
         return sum(one.fresh for one in added)
+
+
+def _hashes(pictures: Sequence[bytes]) -> list[Kept | None]:
+    """What near copies of pictures are found by."""
+    from moderation.features import fingerprints
+    from moderation.features.decode import Decoder
+
+    with Decoder() as decoder:
+        return [fingerprints.kept(decoder.decode(picture)) for picture in pictures]
 
 
 def create_key(settings: Settings, client: str, scopes: Sequence[str]) -> str:
@@ -144,6 +170,8 @@ def export_labels(
     until: datetime | None,
     category: str | None,
     days: int,
+    *,
+    pictures: bool = False,
 ) -> Exported:
     """Seal labels into a bundle and register it; without a registered bundle there is no file.
 
@@ -154,7 +182,7 @@ def export_labels(
     try:
         with opened(settings) as held:
             begin = since or datetime(1970, 1, 1, tzinfo=UTC)
-            wanted = Wanted(begin, until or held.now, category, days)
+            wanted = Wanted(begin, until or held.now, category, days, pictures)
             made = labels.export(held.session, held.vault, path, key_path, wanted, OPERATOR, held.now)
     except DBAPIError:
         # Written, but the commit failed and with it the registration. What lay there before is left alone.

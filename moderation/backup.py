@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from moderation import setup
 from moderation.domain.errors import Conflict
 from moderation.governance import audit, erasure
+from moderation.pipeline import hash_files
 from moderation.settings import Settings
 from moderation.storage import archive, dump, partitions
 from moderation.storage.blobs import FolderBlobs
@@ -143,6 +144,8 @@ def restore(settings: Settings, path: Path, now: datetime, say: Say) -> dict[str
     finally:
         engine.dispose()
     if kind == CONTENT:
+        # It is of what was here before, and may know versions of banks that these never had.
+        hash_files.forget(settings.index)
         _forget_again(settings, say)
     return manifest
 

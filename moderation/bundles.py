@@ -5,7 +5,8 @@ lines, each AES-256-GCM:
 
     MODBUND1 | length | header | length | nonce | sealed manifest | length | nonce | sealed chunk | ...
 
-A row is `{ref, text | embedding, labels, policy_version, propensity, score_shown, reviewers}` and may hold more;
+A row is `{ref, text | embedding, labels, policy_version, propensity, score_shown, reviewers}` and may hold more (an
+embedding comes with its `maker`, the backbone that made it: vectors of two makers can't be compared);
 `flaw` says what keeps something from being one.
 
 Every chunk is bound to the header, to its number, and to whether it is the last one: a chunk that was altered,
@@ -94,6 +95,7 @@ _SHAPES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         "a list of finite numbers that is not empty",
         lambda value: isinstance(value, list) and value != [] and all(map(_is_number, value)),
     ),
+    "maker": ("the name of what made the embedding", lambda value: isinstance(value, str) and value != ""),
     "labels": (
         "categories, each with 0 or 1",
         lambda value: (

@@ -24,6 +24,7 @@ from moderation.commands import partners as partners_commands
 from moderation.commands import people as people_commands
 from moderation.commands import policy as policy_commands
 from moderation.commands import reports as reports_commands
+from moderation.commands import rescan as rescan_commands
 from moderation.commands import suggestions as suggestions_commands
 from moderation.commands import transparency as transparency_commands
 
@@ -100,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     erasure_commands.add(commands, _part, _settings)
     reports_commands.add(commands, _part, _settings)
     banks_commands.add(commands, _part, _settings)
+    rescan_commands.add(commands, _part, _settings)
     models_commands.add(commands, _part, _settings)
     people_commands.add_people(commands, _part, _settings)
     people_commands.add_keys(commands, _part, _settings)
@@ -189,9 +191,7 @@ def _add_webhooks(commands: Any) -> None:
 def _add_labels(commands: Any) -> None:
     labels = commands.add_parser("labels", help="what people found, sealed for training")
     actions = labels.add_subparsers(title="actions", metavar="ACTION", required=True)
-    export = _part(
-        actions, "export", "seal labelled texts into a bundle, with its key beside it", _export_labels
-    )
+    export = _part(actions, "export", "seal labels into a bundle, with its key beside it", _export_labels)
     export.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="the bundle; FILE.key is its key"
     )
@@ -200,6 +200,9 @@ def _add_labels(commands: Any) -> None:
     )
     export.add_argument("--until", type=_day, metavar="DAY", help="judged before this day; default: now")
     export.add_argument("--category", metavar="C", help="only where this category was judged")
+    export.add_argument(
+        "--pictures", action="store_true", help="pictures instead of texts, as vectors; no picture leaves"
+    )
     export.add_argument(
         "--days", type=_positive, default=90, metavar="N", help="it lasts; default: %(default)s"
     )
@@ -388,13 +391,20 @@ def _export_labels(options: argparse.Namespace) -> int:
             options.until,
             options.category,
             options.days,
+            pictures=options.pictures,
         )
     except OSError as error:
         raise Usage(f"{error.filename or options.out} can't be written: {error.strerror}.") from error
-    _say(f"Bundle {made.id}: {made.rows} labelled texts in {options.out}, until {made.expires_at:%Y-%m-%d}.")
+    what = "pictures" if options.pictures else "texts"
+    _say(f"Bundle {made.id}: {made.rows} labelled {what} in {options.out}, until {made.expires_at:%Y-%m-%d}.")
     _say(f"Its key is in {key_file}; send it by another way than the bundle.")
     if made.left_out:
-        _say(f"{made.left_out} labelled items stayed: they have pictures, or no text that can be read.")
+        why = (
+            "they are not one picture and nothing else, or have no vector"
+            if options.pictures
+            else "they have pictures, or no text that can be read"
+        )
+        _say(f"{made.left_out} labelled items stayed: {why}.")
     return 0
 
 

@@ -74,6 +74,11 @@ RETENTION_LAG = Gauge(
     ["class"],
     multiprocess_mode="mostrecent",
 )
+BANK_QUARANTINED = Gauge(
+    "moderation_bank_entries_quarantined",
+    "Entries of banks that matched far more than ever, and wait for a person to look.",
+    multiprocess_mode="mostrecent",
+)
 HOLDS_OVERDUE = Gauge(
     "moderation_hold_review_overdue",
     "Holds past their review date, or asked for a week ago and not answered.",

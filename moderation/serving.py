@@ -53,6 +53,9 @@ class Following:
     def start(self) -> None:
         """Load the champions and begin to follow. Where one does not load, the version before it serves.
 
+        A head without its backbone is refused, and nothing waits for it: a release that brings another backbone
+        must not stop every worker until somebody has fitted the heads again.
+
         Raises:
             models.registry.ArtifactError: neither loads.
         """
@@ -75,8 +78,9 @@ class Following:
         again = [before.get(one.name, one) if one.name in refused else one for one in champions]
         self._tell(self._serving.follow(again))
         serving = {manifest.name for manifest in self._serving.current().manifests}
+        heads = {one.name for one in champions if one.kind == "head"}
         for name, reason in refused.items():
-            if name not in serving:
+            if name not in serving and name not in heads:
                 raise ArtifactError(reason)
 
     def current(self) -> Served:

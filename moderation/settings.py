@@ -6,6 +6,7 @@ refused here, before anything connects.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -54,6 +55,10 @@ class Work:
         5  # of the same text within `burst_minutes`, at most an hour (`docs/text-signals.md`)
     )
     burst_minutes: float = 10.0
+    ocr: bool = True  # whether the text in pictures is read
+    bank_flood: int = (
+        50  # matches of one entry within an hour, up to which it is left alone (`docs/banks.md`)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,12 @@ class Settings:
     console_url: str = ""
     oidc: Oidc | None = None
     reports: str = "monthly"  # how often reports on audit, retention and access are signed
+    # Image classifiers of others to be asked beside our own, by their entry points' names (`docs/models.md`).
+    image_plugins: tuple[str, ...] = ()
     model_dir: Path | None = None  # where versions that are added here are kept; None: beside the blobs
+    index_dir: Path | None = (
+        None  # where each machine keeps its index of banked pictures; None: beside the blobs
+    )
     checkpoint_dir: Path | None = None  # where checkpoints of the audit log are written besides
     # Where statements of reasons are sent, and by which token; empty: they are not.
     statements_url: str = ""
@@ -99,6 +109,11 @@ class Settings:
     def models(self) -> Path:
         """The folder of the model versions that were added here."""
         return self.model_dir or self.blob_dir.absolute().parent / "models"
+
+    @property
+    def index(self) -> Path:
+        """The folder of the index of banked pictures."""
+        return self.index_dir or self.blob_dir.absolute().parent / "index"
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -125,7 +140,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         console_url=_origin(environment, insecure),
         oidc=_oidc(environment, insecure),
         reports=_schedule(environment),
+        image_plugins=_names(environment, "IMAGE_PLUGINS"),
         model_dir=_folder(environment, "MODEL_DIR"),
+        index_dir=_folder(environment, "INDEX_DIR"),
         checkpoint_dir=_folder(environment, "CHECKPOINT_DIR"),
         statements_url=_statements_url(environment, insecure),
         statements_token=_get(environment, "STATEMENTS_TOKEN", ""),
@@ -144,6 +161,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             model_threads=_count(environment, "MODEL_THREADS", work.model_threads),
             burst_authors=_count(environment, "BURST_AUTHORS", work.burst_authors),
             burst_minutes=_number(environment, "BURST_MINUTES", work.burst_minutes),
+            ocr=_switch(environment, "OCR", work.ocr),
+            bank_flood=_count(environment, "BANK_FLOOD", work.bank_flood),
         ),
     )
     if not insecure:
@@ -238,6 +257,16 @@ def _schedule(environment: Mapping[str, str]) -> str:
     return text
 
 
+def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Names with commas between them: lower-case letters, digits and hyphens."""
+    found = tuple(one.strip() for one in _get(environment, name, "").split(",") if one.strip())
+    if odd := [one for one in found if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", one)]:
+        raise SettingsError(
+            f"{PREFIX}{name} names {odd[0]!r}; a name is lower-case letters, digits and hyphens."
+        )
+    return found
+
+
 def _number(environment: Mapping[str, str], name: str, default: float, least: float | None = None) -> float:
     text = _get(environment, name, str(default))
     try:
@@ -249,6 +278,13 @@ def _number(environment: Mapping[str, str], name: str, default: float, least: fl
     if not 0 < value < inf:
         raise SettingsError(f"{PREFIX}{name} is {text}; it must be a number above 0.")
     return value
+
+
+def _switch(environment: Mapping[str, str], name: str, default: bool) -> bool:
+    text = _get(environment, name, "on" if default else "off")
+    if text not in ("on", "off"):
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it must be on or off.")
+    return text == "on"
 
 
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from models.registry import shipped
+from models.registry import KINDS, shipped
 from moderation.domain.access import Role
 from moderation.governance import accounts, erasure, models, people, policies, rotation
 from moderation.settings import Settings
@@ -53,7 +53,8 @@ def prepare(settings: Settings) -> FirstRun | None:
         # A restored copy is older than what it forgot: whoever was erased is hidden again before anybody is served.
         erasure.replay(databases, now)
         with transaction(databases.content) as session:
-            models.settle(session, shipped(), settings.models, now)
+            exchangeable = [manifest for manifest in shipped() if manifest.kind in KINDS]
+            models.settle(session, exchangeable, settings.models, now)
             # A published policy stays: the default document is only ever the first one.
             if not policies.published(session):
                 policies.publish(session, policies.default_document(), "operator", now)

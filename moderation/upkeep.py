@@ -20,6 +20,8 @@ from moderation.domain.content import Lane
 from moderation.domain.reporting import Schedule
 from moderation.governance import (
     audit,
+    bank_guard,
+    bank_retention,
     checkpoint_files,
     erasure,
     holds,
@@ -60,6 +62,7 @@ REPORTS_SECONDS = 300.0
 STATEMENTS_SECONDS = 30.0
 STATEMENTS_AT_MOST_SECONDS = 20.0
 DELIVERED_DAYS = 30
+BANKS_SECONDS = 5.0
 SEQUENCE_SECONDS = 1.0
 SEQUENCE_AT_MOST_SECONDS = 1.0
 SEQUENCE_EVENTS = 5000
@@ -117,6 +120,7 @@ def tasks(upkeep: Upkeep) -> list[Every]:
         Every(RECORDS_SECONDS, lambda: _records(upkeep)),
         Every(SCAN_SECONDS, lambda: _scan(upkeep)),
         Every(HOUSEKEEPING_SECONDS, lambda: _housekeeping(upkeep)),
+        Every(BANKS_SECONDS, lambda: _banks(upkeep)),
         Every(RIGHTS_SECONDS, lambda: rights.watch(upkeep.databases, datetime.now(UTC))),
         Every(TEND_SECONDS, lambda: rights.tend(upkeep.databases, upkeep.vault, datetime.now(UTC))),
         Every(SEQUENCE_SECONDS, lambda: _sequence(upkeep)),
@@ -182,6 +186,7 @@ def _gauges(upkeep: Upkeep) -> None:
         queues = listing.oldest_open(session)
         missed = listing.missed(session, now)
         logged = ledger.head(session)
+        metrics.BANK_QUARANTINED.set(bank_guard.quarantined(session, now))
         metrics.HOLDS_OVERDUE.set(holds.overdue(session, now))
         metrics.INCIDENT_DEADLINE.set(incidents.seconds_left(session, now))
     counts: dict[tuple[str, str], int] = {
@@ -236,15 +241,32 @@ def _erase(upkeep: Upkeep) -> None:
         log.info("erased", erasures=ended)
 
 
+def _banks(upkeep: Upkeep) -> None:
+    """Hold entries of banks back that suddenly match far more than ever."""
+    with transaction(upkeep.databases.content) as session:
+        floods = bank_guard.watch(session, datetime.now(UTC), upkeep.settings.work.bank_flood)
+    for flood in floods:
+        log.warning("bank_entry_quarantined", bank=flood.bank, entry=str(flood.entry), hits=flood.hits)
+
+
 def _records(upkeep: Upkeep) -> None:
     """Remove rows of what ended long ago, records that are five years old, and months in which nothing is left."""
     now, databases = datetime.now(UTC), upkeep.databases
     with transaction(databases.content) as session:
-        days = upkeep.policies.current(session).retention.records_days
+        retention = upkeep.policies.current(session).retention
+    days = retention.records_days
     pace, removed = Pace(SWEEP_AT_MOST_SECONDS), 1
     while removed and pace.on():
         with transaction(databases.content) as session:
             removed = erasure.sweep_rows(session, now) + records.sweep(session, now, days)
+    banked = 1
+    while banked and pace.on():
+        # Counts before entries: what matched lately is noted down before anybody asks how long ago it was. Each in
+        # its own transaction: this one locks entries, and the next one a bank, which comes before its entries.
+        with transaction(databases.content) as session:
+            banked = bank_guard.sweep(session, now)
+        with transaction(databases.content) as session:
+            banked += bank_retention.sweep(session, now, retention.bank_entries_days)
     upkeep.vault.forget_erased(now - timedelta(days=days + LEDGER_KEPT_LONGER_DAYS))
     trained.clean(databases, upkeep.vault, now)
     months.end_due(databases, upkeep.vault, upkeep.blobs, now, SWEEP_AT_MOST_SECONDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from random import SystemRandom
@@ -14,12 +14,17 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.timeouts import UnixSignalDeathPenalty
 
+from models import plugins
+from models.plugins import Plugin
 from models.registry import Kind
+from models.serving import Served
 from moderation import jobs
 from moderation.features.decode import Decoder
+from moderation.features.ocr import Reader
 from moderation.governance.policies import PolicyCache
 from moderation.jobs import Handler
 from moderation.pipeline.matchers import Matchers
+from moderation.pipeline.pictures import PictureBanks
 from moderation.pipeline.run import Tools
 from moderation.review.bursts import BurstRule
 from moderation.serving import Following
@@ -28,6 +33,7 @@ from moderation.storage.blobs import FolderBlobs
 from moderation.storage.database import Databases, connect
 from moderation.storage.vault import Vault
 
+SCREENING_KINDS: tuple[Kind, ...] = ("text", "image", "backbone", "head")
 log = structlog.get_logger()
 
 # The operating system's, so that nobody who posts can know which decisions people will look at.
@@ -98,6 +104,7 @@ def opened(settings: Settings, queue: str, dice: Callable[[], float] = DICE) -> 
             tools = _tools(
                 settings, databases, vault, stack.enter_context(Decoder()), following, matchers, dice
             )
+            stack.callback(tools.pictures.close)
             RegisteredJob.handlers = {jobs.SCREEN_JOB: _contained(_screening(settings, tools, following))}
         else:
             deliver = jobs.deliver_handler(settings, databases.content, vault)
@@ -125,7 +132,11 @@ def tools(settings: Settings, dice: Callable[[], float] = DICE) -> Iterator[Tool
             _matchers(settings, databases) as matchers,
         ):
             vault = Vault(databases.keystore, settings.kek)
-            yield _tools(settings, databases, vault, decoder, following, matchers, dice)
+            made = _tools(settings, databases, vault, decoder, following, matchers, dice)
+            try:
+                yield made
+            finally:
+                made.pictures.close()
     finally:
         databases.dispose()
 
@@ -137,7 +148,7 @@ def _following(settings: Settings, databases: Databases) -> Following:
         models.registry.ArtifactError: a runtime or processor that computes something else must not judge anybody's
             post, and neither the champion nor the one before it does.
     """
-    following = Following(databases.content, settings.models, ("text", "image"), settings.work.model_threads)
+    following = Following(databases.content, settings.models, SCREENING_KINDS, settings.work.model_threads)
     following.start()
     return following
 
@@ -152,12 +163,27 @@ def _matchers(settings: Settings, databases: Databases) -> Iterator[Matchers]:
 
 def _screening(settings: Settings, tools: Tools, following: Following) -> Handler:
     """The job `screen` with the champions of the moment: a batch keeps those it began with."""
+    others = [one for one in tools.image if isinstance(one, Plugin)]
 
     def screen(token: str, ids: list[str]) -> None:
-        served = following.current()
-        jobs.screen_handler(settings, replace(tools, text=served.text, image=served.image))(token, ids)
+        jobs.screen_handler(settings, _with(tools, following.current(), others))(token, ids)
 
     return screen
+
+
+def _with(tools: Tools, served: Served, others: Sequence[Plugin]) -> Tools:
+    """The tools with what serves at this moment."""
+    image = (*served.image, *others)
+    return replace(tools, text=served.text, image=image, backbone=served.backbone, heads=served.head)
+
+
+def _plugins(settings: Settings) -> Sequence[Plugin]:
+    """The classifiers of others that a setting names; one that can't be loaded is said, and fails when asked."""
+    loaded = plugins.load(settings.image_plugins)
+    for one in loaded:
+        if one.trouble:
+            log.error("plugin_not_loaded", detector=one.manifest.name, reason=one.trouble)
+    return loaded
 
 
 def _contained(handler: Handler) -> Handler:
@@ -184,16 +210,18 @@ def _tools(
     matchers: Matchers,
     dice: Callable[[], float],
 ) -> Tools:
-    served = following.current()
-    return Tools(
+    made = Tools(
         databases=databases,
         vault=vault,
         blobs=FolderBlobs(settings.blob_dir),
         policies=PolicyCache(),
         decoder=decoder,
-        text=served.text,
-        image=served.image,
+        text=(),
+        image=(),
         dice=dice,
         banks=matchers,
+        pictures=PictureBanks(settings.index, databases.content),
+        reader=Reader(settings.work.model_threads) if settings.work.ocr else None,
         bursts=BurstRule(settings.work.burst_authors, min(settings.work.burst_minutes, 30.0)),
     )
+    return _with(made, following.current(), _plugins(settings))

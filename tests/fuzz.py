@@ -16,7 +16,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation, BaseSchema
 
-from tests import hostile
+from tests import hostile, mutations
 
 JSON = "application/json"
 ODD_TYPES = (
@@ -145,9 +145,8 @@ def pictures(count: int, start: int) -> Iterator[tuple[str, bytes]]:
     """Every hostile picture by name, then small ones of every format after some accidents."""
     made = [(case.name, case.make()) for case in hostile.CASES]
     yield from made[:count]
-    dice, seeds = random.Random(start), hostile.seeds()
-    for number in range(count - len(made)):
-        yield f"mutated-{number}", hostile.mutated(dice.choice(seeds), dice)
+    for number, data in enumerate(mutations.pictures(count - len(made), start)):
+        yield f"mutated-{number}", data
 
 
 def with_picture(number: int, data: bytes) -> dict[str, Any]:

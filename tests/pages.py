@@ -18,7 +18,17 @@ from moderation.domain.cases import Verdict
 from moderation.domain.decisions import AccountMeasure, Judgement
 from moderation.domain.erasing import Cause
 from moderation.domain.reporting import Period, ReportKind
-from moderation.governance import drafts, erasure, partners, policies, report_counts, reports
+from moderation.domain.signals import BankAction, Match
+from moderation.governance import (
+    bank_guard,
+    banks,
+    drafts,
+    erasure,
+    partners,
+    policies,
+    report_counts,
+    reports,
+)
 from moderation.review import cases, opinions
 from moderation.review.opinions import Given
 from moderation.storage.database import Databases, transaction
@@ -177,7 +187,10 @@ _ONE_OF_EACH = {
     "/console/governance/disclosures/{disclosure_id}": "SELECT id FROM disclosures ORDER BY id LIMIT 1",
     "/console/governance/incidents/{incident_id}": "SELECT id FROM incidents ORDER BY id LIMIT 1",
     "/console/authors/{author_id}": "SELECT author_id FROM decisions ORDER BY id LIMIT 1",
-    "/console/banks/{name}": "SELECT name FROM banks ORDER BY name LIMIT 1",
+    "/console/banks/{name}": "SELECT name FROM banks ORDER BY kind LIMIT 1",
+    "/console/banks/{name}/entries/{entry_id}": """
+        SELECT b.name, e.id FROM bank_entries e JOIN banks b ON b.id = e.bank_id
+        WHERE e.quarantined_at IS NOT NULL ORDER BY e.id LIMIT 1""",
     "/console/policy/versions/{version}": "SELECT max(version) FROM policies",
     "/console/policy/drafts/{draft_id}": "SELECT id FROM policy_drafts ORDER BY name DESC LIMIT 1",
     "/console/policy/drafts/{draft_id}/simulate": "SELECT id FROM policy_drafts ORDER BY name DESC LIMIT 1",
@@ -226,7 +239,30 @@ def fill(service: Service) -> None:
         _partner(databases, vault, items[3], now)
         _draft(databases, now)
         _reports(databases, vault, now)
+        _banks(databases, vault, now)
     _ended(service, now)
+
+
+def _banks(databases: Databases, vault: Vault, now: datetime) -> None:
+    """A bank of pictures by their hashes, one of which is in quarantine; and how often it matched before."""
+    with transaction(databases.content) as session:
+        banks.create(
+            session, name="known_pictures", kind="image", category="spam", action="remove", allow=False,
+            actor="operator", now=now - timedelta(days=20), distance=28, sample_share=0.25, source="A list of May",
+        )  # fmt: skip
+        for number in range(3):
+            known = banks.add_content(
+                session, vault, bank="known_pictures", content=f"{number:064x}".encode(), form="pdq",
+                note="A picture that comes again and again.", verified=number < 2, actor="operator",
+                now=now - timedelta(days=20 - number),
+            ).id  # fmt: skip
+            if number == 1:
+                match = Match("photo", "known_pictures", str(known), "spam", BankAction.REMOVE, verified=True)
+                for ago, hits in ((6, 1), (4, 3), (3, 2), (0, 90)):
+                    found = [(uuid4(), [match]) for _ in range(hits)]
+                    bank_guard.count(session, found, now - timedelta(days=ago))
+        session.flush()
+        bank_guard.watch(session, now)
 
 
 def _ended(service: Service, now: datetime) -> None:

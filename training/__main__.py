@@ -1,4 +1,7 @@
-"""`python -m training STAGE --data DIR --run DIR`: the stages, one after the other or one at a time."""
+"""`python -m training STAGE --data DIR --run DIR`: the stages, one after the other or one at a time.
+
+`python -m training image-head --data BUNDLE --category C --version V` makes a head for pictures.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from models.registry import ARTIFACTS, MANIFEST, NAME, VERSION
 from training.common import STAGES, Run, TrainingError
 
+HEAD = "image-head"
+
 
 def _waiver(text: str) -> tuple[str, str]:
     gate, _, reason = text.partition("=")
@@ -27,7 +32,7 @@ def _waiver(text: str) -> tuple[str, str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line, with every default that a run records."""
-    result = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    result = argparse.ArgumentParser(prog="python -m training", description=(__doc__ or "").splitlines()[0])
     result.add_argument("stage", choices=(*STAGES, "all"))
     result.add_argument(
         "--data",
@@ -115,6 +120,9 @@ def check_heads(run: Run) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the stages asked for; a finished one is left alone unless --again. Returns the exit status."""
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == [HEAD]:
+        return _head(given[1:])
     arguments = parser().parse_args(argv)
     stages = STAGES if arguments.stage == "all" else (arguments.stage,)
     run = Run(arguments.run)
@@ -142,6 +150,14 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{stage}: {error}; pip install 'moderation[training]'", file=sys.stderr)
             return 1
     return 0
+
+
+def _head(given: list[str]) -> int:
+    try:
+        return int(importlib.import_module("training.image_head").main(given))
+    except ImportError as error:
+        print(f"{HEAD}: {error}; pip install 'moderation[training]'", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from api import people
 from api.console import security
 from moderation.domain.access import Permission
-from moderation.review.views import MatchView, Span
+from moderation.review.views import MatchView, Span, TextView
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -179,6 +179,8 @@ def environment() -> Environment:
         "severity": severity,
         "marked": marked,
         "legend": legend,
+        "written": written,
+        "places": places,
         "reasons": reasons,
         "how_found": how_found,
         "zipped": lambda said, values: list(zip(values, said, strict=True)),
@@ -228,6 +230,40 @@ def marked(text: str, spans: Sequence[Span]) -> Markup:
     return made + escape(text[at:])
 
 
+def written(part: TextView, placed: bool) -> Markup:
+    """A text that was read in a picture, marked, line by line; where it is `placed`, a line can be pointed at."""
+    made, at = Markup(), 0
+    for number, line in enumerate(part.lines):
+        inside = [
+            replace(
+                span, start=max(span.start, line.start) - line.start, end=min(span.end, line.end) - line.start
+            )
+            for span in part.spans
+            if span.start < line.end and span.end > line.start
+        ]
+        # One stop for the tabulator; the arrows go from line to line.
+        stop = Markup(' tabindex="{0}"').format(-1 if number else 0) if placed else ""
+        made += escape(part.text[at : line.start])
+        made += Markup('<span class="line" data-line="{0}"{1}>{2}</span>').format(
+            number, stop, marked(part.text[line.start : line.end], inside)
+        )
+        at = line.end
+    return made + escape(part.text[at:])
+
+
+def places(part: TextView) -> Markup:
+    """Where the lines of a text stand in their picture, drawn to lie over it."""
+    drawn = Markup().join(
+        Markup('<polygon data-line="{0}" points="{1}"/>').format(
+            number, " ".join(f"{x:g},{y:g}" for x, y in line.corners)
+        )
+        for number, line in enumerate(part.lines)
+    )
+    return Markup(
+        '<svg class="places" viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">{0}</svg>'
+    ).format(drawn)
+
+
 def mark_class(span: Span) -> str:
     """How a mark looks: what a rule found, or words that moved a score, and those that moved it most."""
     if span.weight is None:
@@ -268,6 +304,8 @@ HOW = {
     "lookalike": "Links to a host that looks like one",
     "contact": "Names a contact",
     "claim": "Means nearly the same as a claim",
+    "picture": "Shows the picture of an entry",
+    "alike": "May show the picture of an entry",
 }
 
 

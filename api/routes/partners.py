@@ -10,10 +10,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 
 from api.auth import partner, services
-from api.console.routes.media import rendition, sheet
 from api.rights_schemas import AssignedItemsOut, DeletionOut, DeletionsOut, PartnerItemOut
 from api.services import Services
 from moderation.features.header import UndecodableImage
+from moderation.features.rendition import MEDIA_TYPE, rendition, sheet
 from moderation.governance import partners
 from moderation.governance.partners import PartnerPrincipal, Right
 from moderation.storage.database import transaction
@@ -80,7 +80,7 @@ def _encoded(request: Request, data: bytes) -> dict[str, str]:
     except UndecodableImage:
         return {}
     return {
-        "media_type": "image/webp",
+        "media_type": MEDIA_TYPE,
         "data": base64.b64encode(rendition(sheet(picture), "full")).decode(),
     }
 

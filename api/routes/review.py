@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from api import hashed
 from api.auth import services
 from api.people import person
 from api.review_schemas import (
     AnswerOut,
+    BankedOut,
+    BankIt,
     CasesIn,
     ClusterDecisionIn,
     EscalateIn,
@@ -32,6 +35,7 @@ from api.review_schemas import (
 from api.services import Services
 from moderation.domain import content
 from moderation.domain.access import Permission
+from moderation.governance import bank_parts
 from moderation.governance.sessions import PersonPrincipal, require_fresh
 from moderation.review import casefile, cases, clusters, decisions, filters, listing, opinions, wellness
 from moderation.review.opinions import Answer, Given
@@ -44,6 +48,7 @@ router = APIRouter(prefix="/v1/review", tags=["review"])
 Held = Annotated[Services, Depends(services)]
 Reader = Annotated[PersonPrincipal, Depends(person(Permission.CASE_READ))]
 Decider = Annotated[PersonPrincipal, Depends(person(Permission.CASE_DECIDE))]
+Banker = Annotated[PersonPrincipal, Depends(person(Permission.BANK_ADD))]
 Revealer = Annotated[PersonPrincipal, Depends(person(Permission.MEDIA_REVEAL))]
 Reverser = Annotated[PersonPrincipal, Depends(person(Permission.DECISION_REVERSE))]
 CaseId = Annotated[UUID, Path(description="A case's id.")]
@@ -147,6 +152,30 @@ def add_note(case_id: CaseId, body: NoteIn, held: Held, me: Decider) -> None:
     """Write something down of a case; it ends with the item."""
     with transaction(held.databases.content) as session:
         cases.add_note(session, held.vault, me, case_id, body.text, datetime.now(UTC))
+
+
+@router.post("/cases/{case_id}/bank", status_code=201, response_model=BankedOut)
+def bank_part(request: Request, case_id: CaseId, body: BankIt, held: Held, me: Banker) -> dict[str, Any]:
+    """Add a part of a case's item to a bank, as an entry that nobody has verified yet.
+
+    Of a picture hashes are kept, by which near copies are found as well. What matches only asks people until a lead
+    has verified the entry.
+    """
+    with transaction(held.databases.content) as session:
+        row = wellness.visible(session, me, case_id)
+        added = bank_parts.add_part(
+            session,
+            held.vault,
+            held.blobs,
+            bank=body.bank,
+            item_id=row.item_id,
+            position=bank_parts.position_of(session, row.item_id, body.part),
+            note=body.note,
+            actor=me.actor,
+            now=datetime.now(UTC),
+            hashed=lambda data: hashed.kept(request, data),
+        )
+    return {"entry": str(added.id), "fresh": added.fresh}
 
 
 @router.post("/cases/{case_id}/reveal", status_code=204)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from moderation.commands import Part, SettingsOf, say
+from moderation.commands import Part, SettingsOf, bank_entry, bank_files, say
 
 if TYPE_CHECKING:
-    from moderation.governance.bank_loading import Filled
     from moderation.settings import Settings
 
 KINDS = ("image", "text", "term", "link", "claim")
@@ -32,9 +30,16 @@ def add(commands: Any, part: Part, settings_of: SettingsOf) -> None:
     create.add_argument("--allow", action="store_true", help="what it holds is harmless, and wins")
     create.add_argument(
         "--distance", type=float, metavar="D",
-        help="how near is near enough: texts 0.3 to 1, claims 0.5 to 1, links 1 for look-alikes; docs/banks.md",
+        help="how near is near enough: pictures 0 to 48 bits, texts 0.3 to 1, claims 0.5 to 1, links 1 for "
+             "look-alikes; docs/banks.md",
     )  # fmt: skip
+    create.add_argument(
+        "--sample-share", type=float, default=1.0, metavar="S", help="act on this share of what matches alone"
+    )
+    create.add_argument("--source", help="whose list it is")
     _add_adding(actions, part, settings_of)
+    bank_files.add(actions, part, settings_of)
+    bank_entry.add(actions, part, settings_of)
     part(actions, "list", "list all banks", lambda options: _list(settings_of(options)))
     remove = part(actions, "remove", "delete a bank, or one entry of it",
                   lambda options: _remove(options, settings_of(options)))  # fmt: skip
@@ -46,35 +51,14 @@ def add(commands: Any, part: Part, settings_of: SettingsOf) -> None:
 
 
 def _add_adding(actions: Any, part: Part, settings_of: SettingsOf) -> None:
-    adding = part(actions, "add", "add files, each one entry, or the lines of a list",
-                  lambda options: _add(options, settings_of))  # fmt: skip
+    adding = part(actions, "add", "add files, each one entry; `import` adds the lines of a list",
+                  lambda options: _add(options, settings_of(options)))  # fmt: skip
     adding.add_argument("name", metavar="NAME")
-    adding.add_argument("files", type=Path, nargs="*", metavar="FILE", help="a picture or UTF-8 text")
-    adding.add_argument(
-        "--file", type=Path, metavar="LIST", help="UTF-8, one value a line; - reads the input"
-    )
-    adding.add_argument(
-        "--form", choices=("literal", "pattern", "host", "url", "email", "phone"),
-        help="of every line; else terms are literal and links told by their looks",
-    )  # fmt: skip
+    adding.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a picture or UTF-8 text")
     adding.add_argument("--note", default="", help="why, for whoever looks later")
-    adding.add_argument(
-        "--expires", type=_day, metavar="DAY", help="the entries end with this day, as in 2027-01-31 (UTC)"
-    )
-    adding.add_argument(
-        "--dry-run", action="store_true", help="say what would come of a list, and add nothing"
-    )
     adding.add_argument(
         "--verified", action="store_true", help="act on a match alone; otherwise a match goes to people"
     )
-
-
-def _day(text: str) -> datetime:
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day; write it as in 2027-01-31") from error
-    return day.replace(hour=23, minute=59, second=59)
 
 
 def _create(options: argparse.Namespace, settings: Settings) -> int:
@@ -88,25 +72,19 @@ def _create(options: argparse.Namespace, settings: Settings) -> int:
         options.action,
         allow=options.allow,
         distance=options.distance,
+        sample_share=options.sample_share,
+        source=options.source,
     )
     say(f"Bank {options.name} is made and empty.")
     return 0
 
 
-def _add(options: argparse.Namespace, settings_of: SettingsOf) -> int:
-    from moderation.domain.errors import InvalidInput
-
-    if (options.file is None) == (not options.files):
-        raise InvalidInput("Name the files to add, or a list of values by --file.")
-    if options.file is not None:
-        return _add_list(options, settings_of(options))
-    if options.form or options.dry_run or options.expires:
-        raise InvalidInput("--form, --expires and --dry-run are for lists; name the list by --file.")
+def _add(options: argparse.Namespace, settings: Settings) -> int:
     from moderation import administration
 
     contents = [_read(file) for file in options.files]
     fresh = administration.fill_bank(
-        settings_of(options), options.name, contents, options.note, verified=options.verified
+        settings, options.name, contents, options.note, verified=options.verified
     )
     say(f"{fresh} added, {len(contents) - fresh} known already; workers use them from their next batch on.")
     return 0
@@ -119,52 +97,6 @@ def _read(file: Path) -> bytes:
         return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{file} can't be read: {error.strerror}.") from error
-
-
-def _add_list(options: argparse.Namespace, settings: Settings) -> int:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from moderation import administration
-    from moderation.domain.errors import InvalidInput
-    from moderation.governance import bank_loading
-
-    try:
-        lines = _read(options.file).decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{options.file} is not UTF-8 text; save it as such.") from error
-    about = bank_loading.About(options.note, options.verified, options.expires, options.form)
-    with (
-        administration.opened(settings) as held,
-        Progress(console=Console(stderr=True), transient=True) as bar,
-    ):
-        task = bar.add_task("Reading", total=len(lines))
-        filled = bank_loading.fill(
-            held.session,
-            held.vault,
-            options.name,
-            lines,
-            about,
-            actor=administration.OPERATOR,
-            now=held.now,
-            dry=options.dry_run,
-            progress=lambda count: bar.advance(task, count),
-        )
-    _tell(filled, dry=options.dry_run)
-    return 0
-
-
-def _tell(filled: Filled, *, dry: bool) -> None:
-    for number, why in filled.faults:
-        say(f"line {number}: {why}")
-    if filled.bad > len(filled.faults):
-        say(f"... and {filled.bad - len(filled.faults):,} more lines that can't be used.")
-    say(
-        f"{filled.added:,} {'would be added' if dry else 'added'}, {filled.known:,} known already, "
-        f"{filled.repeated:,} twice in the list, {filled.bad:,} bad."
-    )
-    if filled.added and not dry:
-        say("Workers use them from their next batch on.")
 
 
 def _list(settings: Settings) -> int:

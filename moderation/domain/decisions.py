@@ -12,7 +12,7 @@ from moderation.domain.cases import CaseReason, Verdict
 from moderation.domain.errors import InvalidInput
 from moderation.domain.policy import Policy
 from moderation.domain.reviewing import Strikes
-from moderation.domain.routing import Routing
+from moderation.domain.routing import Route, Routing, audit_propensity
 
 
 class DecidedBy(StrEnum):
@@ -61,6 +61,28 @@ def blind_draft(
     """
     rule = policy.categories.get(category) if category else None
     return CaseDraft(reason, category, rule.severity if rule else UNKNOWN_SEVERITY, 0.5, propensity)
+
+
+def drafted(routing: Routing, policy: Policy, dice: float) -> CaseDraft | None:
+    """The case that a machine's routing asks for; `dice`, in [0, 1), draws what people check of the rest, blind."""
+    if routing.route is Route.REVIEW:
+        return _asked_for(routing, policy)
+    propensity = audit_propensity(policy, routing)
+    if dice >= propensity:
+        return None
+    category = routing.findings[0].category if routing.findings else None
+    return blind_draft(CaseReason.AUDIT, policy, category, propensity)
+
+
+def _asked_for(routing: Routing, policy: Policy) -> CaseDraft:
+    rule = policy.categories.get(routing.category) if routing.category else None
+    if routing.category is None and routing.failed:
+        reason = CaseReason.DETECTOR_FAILED
+    else:
+        reason = CaseReason.BANK if routing.matches else CaseReason.UNCERTAIN
+    # What nobody could judge is as urgent as a toss-up of middling gravity.
+    severity, probability = (rule.severity, routing.probability) if rule else (UNKNOWN_SEVERITY, 0.5)
+    return CaseDraft(reason, routing.category, severity, probability)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from moderation.domain import dsa
 from moderation.domain.documents import Reader
 from moderation.domain.errors import PolicyInvalid
-from moderation.domain.retention import RECORDS_DAYS, Clock, Retention, RetentionClass
+from moderation.domain.retention import Clock, Retention, RetentionClass
 from moderation.domain.reviewing import Clause, ReviewRules, read_clauses, read_review
 from moderation.domain.signals import Category
 from moderation.domain.subjects import RightsRules
@@ -138,7 +138,7 @@ def _rights(reader: Reader, data: object) -> RightsRules:
 def _retention(reader: Reader, data: object) -> Retention | None:
     path: tuple[str, ...] = ("retention",)
     stages = ("received", "review", "allow", "limit", "remove")
-    root = reader.mapping(data, path, {"classes", "records_days", *stages})
+    root = reader.mapping(data, path, {"classes", "records_days", "bank_entries_days", *stages})
     if not isinstance(data, dict):
         return None
     given = reader.mapping(root.get("classes"), (*path, "classes"), None)
@@ -148,10 +148,18 @@ def _retention(reader: Reader, data: object) -> Retention | None:
     records = reader.optional(
         root, "records_days", lambda: reader.whole(root, path, "records_days", 365, 36_500)
     )
+    banked = reader.optional(
+        root, "bank_entries_days", lambda: reader.whole(root, path, "bank_entries_days", 1, 36_500)
+    )
     if reader.faults:
         return None
     received, review, allow, limit, remove = (chosen[stage] for stage in stages)
-    return Retention(classes, received, review, allow, limit, remove, records_days=records or RECORDS_DAYS)
+    kept = Retention(classes, received, review, allow, limit, remove)
+    return replace(
+        kept,
+        records_days=records or kept.records_days,
+        bank_entries_days=banked or kept.bank_entries_days,
+    )
 
 
 def _retention_class(reader: Reader, name: str, data: object) -> RetentionClass:

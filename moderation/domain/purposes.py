@@ -96,6 +96,7 @@ READS: frozenset[str] = frozenset(
         "media.revealed",
         "media.viewed",  # each picture as it is
         "author.viewed",  # what their content service calls them
+        "bank.exported",  # hashes, terms, links and claims, as a list
         "golden.contests_viewed",
         "audit.viewed",
         "audit.exported",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+BANK_ENTRIES_DAYS = 730  # from the last match of a bank's entry, or from when it was added
 RECORDS_DAYS = 1826  # five years: decisions and what belongs to them, without content
 
 
@@ -26,7 +27,9 @@ class RecordClass(StrEnum):
     SUGGESTION = "suggestion"  # 30 days
     BURST = "burst"  # keyed digests of what was said lately, an hour
     REPORTER = "reporter"  # a keyed digest and two counts, a year after the last report
-    BANK = "bank"  # until the entry is withdrawn or expires
+    BANK = (
+        "bank"  # until the entry is withdrawn or expires, or nothing has matched it for `bank_entries_days`
+    )
     ACCOUNT = "account"  # while the account exists
     GOVERNANCE = "governance"  # five years: what was owed to whom, without content
     CONFIGURATION = "configuration"  # kept: the service's own set-up
@@ -63,6 +66,7 @@ class Retention:
     # What a category asks to be kept as: category -> class. Its floor is the law's, and no request shortens it.
     by_category: Mapping[str, str] = field(default_factory=dict)
     records_days: int = RECORDS_DAYS
+    bank_entries_days: int = BANK_ENTRIES_DAYS
 
     @property
     def statutory(self) -> Mapping[str, RetentionClass]:

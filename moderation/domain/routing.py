@@ -153,6 +153,12 @@ def _severity(policy: Policy, category: str | None) -> int:
 def _of_match(match: Match) -> _Opinion:
     asked = Route(str(match.action))
     said = told(match)
+    if match.quarantined:
+        return _Opinion(
+            Route.REVIEW, match.category, 0.5, f"{said}, which suddenly matches far more than ever: review."
+        )
+    if match.how is How.ALIKE:
+        return _Opinion(Route.REVIEW, match.category, 0.5, f"{said}: people compare the two.")
     if match.verified:
         return _Opinion(asked, match.category, 1.0, f"{said}: {asked}.")
     return _Opinion(Route.REVIEW, match.category, 0.5, f"{said}, which nobody has verified: review.")
@@ -168,12 +174,16 @@ _SAID = {
     How.LOOKALIKE: "links to a host that looks like that of",
     How.CONTACT: "names the contact of",
     How.CLAIM: "means nearly the same as",
+    How.PICTURE: "shows the picture of",
+    How.ALIKE: "may show the picture of",
 }
 
 
 def told(match: Match) -> str:
     """The match as the beginning of a sentence: which part, how, which entry of which bank."""
     degree = f" ({match.score:.2f})" if match.how in (How.NEAR, How.CLAIM) else ""
+    if match.distance is not None and match.how is not How.EQUAL:
+        degree = f" ({match.distance} of 256 bits differ)"
     disguised = f", disguised ({match.view})" if match.view else ""
     return f"{match.part} {_SAID[match.how]} entry {match.entry} of bank {match.bank}{degree}{disguised}"
 

@@ -79,14 +79,20 @@ class How(StrEnum):
     LOOKALIKE = "lookalike"  # a link to a host that is made to look like the entry's
     CONTACT = "contact"  # the telephone number or mail address
     CLAIM = "claim"  # a sentence that means nearly the same
+    PICTURE = "picture"  # a picture whose hash lies within the bank's distance
+    ALIKE = "alike"  # a picture that may be the same: people compare the two
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """A part matches an entry of a bank.
 
-    `score` is how near it is, in [0, 1]. `start` and `end` say where in the text, in code points, where the find
-    has a place; with `view` they are of that view of the text and not of the text itself.
+    `score` is how near it is, in [0, 1], and `distance` the same of pictures, in bits of 256. `source` says whose
+    list the entry is from, where it is not our own. One that is `quarantined` only asks people, verified or not.
+    Only a `share` of the items is acted on; of one that is not among them the action is a label, and `would` says
+    what it would have been.
+    `start` and `end` say where in the text, in code points, where the find has a place; with `view` they are of
+    that view of the text and not of the text itself.
     """
 
     part: str
@@ -101,8 +107,29 @@ class Match:
     start: int | None = None
     end: int | None = None
     view: str = ""
+    distance: int | None = None
+    source: str | None = None
+    quarantined: bool = False
+    share: float = 1.0
+    would: BankAction | None = None
+
+    def labelled(self) -> dict[str, Any]:
+        """What the evidence of a signal says of a match that only labels: numbers, names and ids."""
+        said: dict[str, Any] = {
+            "bank": self.bank,
+            "entry": self.entry,
+            "category": self.category,
+            "how": str(self.how),
+            "score": round(self.score, 4),
+            "verified": self.verified,
+        }
+        if self.distance is not None:
+            said["distance"] = self.distance
+        if self.would is not None:
+            said["would"] = str(self.would)
+        return said
 
     @property
     def clears(self) -> bool:
         """Whether the whole part is harmless by this match: only by being known as a whole."""
-        return self.allow and self.verified and self.how is How.EQUAL
+        return self.allow and self.verified and not self.quarantined and self.how is How.EQUAL

@@ -237,6 +237,9 @@ def screened(
             how=How(one.get("how", How.EQUAL)),
             score=one.get("score", 1.0),
             view=one.get("view", ""),
+            distance=one.get("distance"),
+            source=one.get("source"),
+            quarantined=one.get("quarantined", False),
         )
         for one in matches
     ]

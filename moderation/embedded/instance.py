@@ -32,7 +32,8 @@ LOG_BYTES = 20_000_000
 DATABASE = "moderation"
 KEYSTORE = "keystore"
 OWNERS = ("OWNER_DATABASE_URL", "OWNER_KEYSTORE_URL")
-OURS = ("DATABASE_URL", "KEYSTORE_URL", *OWNERS, "REDIS_URL", "KEK", "KEK_FILE", "BLOB_DIR", "MODEL_DIR")
+FOLDERS = ("BLOB_DIR", "MODEL_DIR", "INDEX_DIR")
+OURS = ("DATABASE_URL", "KEYSTORE_URL", *OWNERS, "REDIS_URL", "KEK", "KEK_FILE", *FOLDERS)
 KEK_DAYS = "30"  # how old an epoch of the key-encryption key gets, unless the environment says otherwise
 
 

@@ -1,9 +1,10 @@
 """Pictures to small RGB arrays, decoded in a child process that may be killed at any moment.
 
 Image libraries are C, and what they are given here was made by strangers. So the bytes of a picture are
-decoded only in `decode_child`, a process without the right to open a file, with caps on memory and CPU
-time, which dies with its parent and is killed when a picture takes longer than the wall limit. A picture
-that does so costs itself alone: the next one finds a new child.
+decoded only in `decode_child`, a process without the right to open a file or to ask the kernel for anything
+but memory and the time, with caps on memory and CPU time, which dies with its parent and is killed when a
+picture takes longer than the wall limit. A picture that does so costs itself alone: the next one finds a new
+child.
 """
 
 from __future__ import annotations
@@ -41,11 +42,13 @@ MEMORY_BYTES = 1_200_000_000
 RECYCLED_AFTER = 2_000
 IN_FLIGHT = 2
 SIDE = 768
-MAX_FRAMES = 8
-_MAX_ANSWER = MAX_FRAMES * SIDE * SIDE * 3 + 4096
+MAX_FRAMES = 12
+"""Four moments of an animation, each as stored, on a white page and on a black one."""
+FINE_PIXELS = 1_000_000
+_MAX_ANSWER = (MAX_FRAMES * SIDE * SIDE + FINE_PIXELS) * 3 + 4096
 _CHILD = Path(__file__).with_name("decode_child.py")
 
-Variant = Literal["raw", "composited"]
+Variant = Literal["raw", "composited", "dark"]
 RGB = NDArray[np.uint8]
 
 
@@ -57,8 +60,9 @@ class DecoderBroken(RuntimeError):
 class Frame:
     """One look at a picture: `rgb` is (height, width, 3), upright, read-only, no side over 768.
 
-    `variant` is "raw" for the stored colours, transparency ignored, and "composited" for what people see
-    on a white page; opaque frames have only the first. `index` counts an animation's frames from 0.
+    `variant` is "raw" for the stored colours, transparency ignored, "composited" for what people see on a white
+    page, and "dark" for what they see on a black one where the white one hides something of it; opaque frames
+    have only the first. `index` counts an animation's frames from 0.
     """
 
     index: int
@@ -68,10 +72,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A decoded picture: its stored size in pixels and up to four frames, in one or two variants each.
+    """A decoded picture: its stored size in pixels and up to four frames, in one to three variants each.
 
     Of an animation's `total` frames the first `reached` were open to sampling; fewer than `total` means
-    that its rest was never looked at.
+    that its rest was never looked at. `fine` is the first frame as people see it in up to a million pixels, of a
+    picture that has more of them than its frames here, for whoever looks for small print.
     """
 
     format: Format
@@ -80,6 +85,7 @@ class Picture:
     total: int
     reached: int
     frames: tuple[Frame, ...]
+    fine: RGB | None = None
 
 
 class _ChildLost(Exception):
@@ -320,21 +326,28 @@ def _result(header: Header, answer: bytes) -> Picture | UndecodableImage:
         if "refused" in facts:
             return UndecodableImage(facts["refused"])
         width, height, total, reached = (int(facts[key]) for key in ("width", "height", "total", "reached"))
-        frames = _frames(facts["frames"], memoryview(answer)[end + 1 :])
+        frames, fine = _frames(facts["frames"], memoryview(answer)[end + 1 :])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _ChildLost("crashed") from error
-    return Picture(header.format, width, height, total, reached, frames)
+    return Picture(header.format, width, height, total, reached, frames, fine)
 
 
-def _frames(described: Sequence[Any], pixels: memoryview) -> tuple[Frame, ...]:
+def _frames(described: Sequence[Any], pixels: memoryview) -> tuple[tuple[Frame, ...], RGB | None]:
+    """The frames, and the fine look if there is one."""
     frames: list[Frame] = []
+    fine: RGB | None = None
     start = 0
     for index, variant, width, height in described:
-        if variant not in get_args(Variant) or not (0 < width <= SIDE and 0 < height <= SIDE):
+        detailed = variant == "fine" and fine is None and height > 0 and 0 < width <= FINE_PIXELS // height
+        if not detailed and not (variant in get_args(Variant) and 0 < width <= SIDE and 0 < height <= SIDE):
             raise ValueError("an impossible frame")
         rgb = np.frombuffer(pixels, np.uint8, count=width * height * 3, offset=start)
-        frames.append(Frame(int(index), variant, rgb.reshape(height, width, 3)))
+        rgb = rgb.reshape(height, width, 3)
+        if detailed:
+            fine = rgb
+        else:
+            frames.append(Frame(int(index), variant, rgb))
         start += rgb.size
     if not frames or start != len(pixels):
         raise ValueError("frames and pixels do not agree")
-    return tuple(frames)
+    return tuple(frames), fine

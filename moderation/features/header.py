@@ -23,12 +23,14 @@ MAX_BYTES = 10_000_000
 MAX_PIXELS = 40_000_000
 MAX_SCANS = 50
 """A progressive JPEG decodes the whole picture once a scan; encoders write about ten."""
+MAX_SCANNED = 800_000_000
+"""Pixels times scans: twice what an encoder makes of the largest picture."""
 
 SENTENCES = {
     "too_large": f"The picture is larger than {MAX_BYTES:,} bytes; send a smaller copy of it.",
     "unsupported_format": "This is not a JPEG, PNG, WebP, GIF or AVIF picture; convert it to one of these.",
     "too_many_pixels": f"The picture has more than {MAX_PIXELS:,} pixels; scale it down.",
-    "too_many_scans": f"The JPEG has more than {MAX_SCANS} scans; save it again with ordinary settings.",
+    "too_many_scans": "The JPEG has too many scans for its size; save it again with ordinary settings.",
     "truncated": "The picture ends before it is complete; send the whole file.",
     "undecodable": "The picture is damaged and can't be decoded; save it again and send that.",
     "too_slow": "The picture takes too long to decode; save it again at a smaller size.",
@@ -159,6 +161,8 @@ def _jpeg(data: bytes) -> tuple[int, int]:
                 raise UndecodableImage("too_many_scans")
     if not scans:
         raise UndecodableImage("truncated")
+    if scans * width * height > MAX_SCANNED and width * height <= MAX_PIXELS:
+        raise UndecodableImage("too_many_scans")
     return width, height
 
 

@@ -31,6 +31,7 @@ class Scope(StrEnum):
     APPEALS_WRITE = "appeals:write"  # and to say that somebody was informed
     SUBJECTS_WRITE = "subjects:write"  # rights of data subjects, account cancellation, notices of minors
     BANKS_WRITE = "banks:write"  # and to read them
+    HASHES_READ = "hashes:read"  # to look pictures up in the banks that are on
     MODERATIONS_SCORE = "moderations:score"  # scores for a text that is not kept
     WEBHOOKS = "webhooks:manage"
 

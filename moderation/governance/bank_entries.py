@@ -1,13 +1,15 @@
 """What an entry of a bank is made of: its digest, and whatever else a match needs, encrypted.
 
-Texts and pictures leave a digest, texts a sketch as well. Terms, links and claims are kept as they are written,
-because a matcher has to read them; they may name people, so they are encrypted, and their digest is keyed: the
-plain one of a telephone number could be guessed.
+Texts and pictures leave a digest and what near copies are found by: texts a sketch, pictures their hashes. A
+picture can be known by a hash alone, from somebody else's list. Terms, links and claims are kept as they are
+written, because a matcher has to read them; they may name people, so they are encrypted, and their digest is
+keyed: the plain one of a telephone number could be guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -17,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from moderation.domain.errors import InvalidInput
 from moderation.domain.signals import BankKind
-from moderation.features import addresses, claims, near_texts, terms
+from moderation.features import addresses, claims, fingerprints, near_texts, terms
+from moderation.features.fingerprints import Kept
 from moderation.features.folding import folded
 from moderation.features.hashes import sha256, text_digest
 from moderation.features.terms import Unusable
@@ -25,6 +28,9 @@ from moderation.storage.database import among
 from moderation.storage.tables import BankEntry
 from moderation.storage.vault import Vault
 
+PDQ, SHA256 = "pdq", "sha256"
+"""Forms of a picture's entry that is known by a hash alone."""
+_HASH = re.compile(r"[0-9a-f]{64}")
 LITERAL, PATTERN = "literal", "pattern"
 MOST_PATTERNS = 200
 MOST = {BankKind.TERM: 100_000, BankKind.LINK: 200_000, BankKind.CLAIM: 10_000}
@@ -57,20 +63,27 @@ class Loaded:
     value: str
     features: bytes
     features_by: str | None
+    quarantined: bool = False
+    source: str | None = None
 
 
-def prepare(vault: Vault, kind: str, content: bytes, form: str | None = None) -> Prepared:
+def prepare(
+    vault: Vault, kind: str, content: bytes, form: str | None = None, kept: Kept | None = None
+) -> Prepared:
     """An entry of a bank of this kind from a picture's bytes or from UTF-8 text.
+
+    `kept` are a picture's hashes, by whoever decoded it. With `form` "pdq" or "sha256" the content is the
+    hash of a picture, in 64 hexadecimal digits.
 
     Raises:
         InvalidInput: it can't be matched; the sentence says why.
     """
     if not content.strip():
         raise InvalidInput("There is nothing to add: write a text, or choose a file.")
+    if kind == BankKind.IMAGE:
+        return _picture(content, kept) if form is None else _hash(content, form)
     if kind not in (BankKind.TERM, BankKind.LINK) and form is not None:
         raise InvalidInput("Only entries of term and link banks have a form; leave it out.")
-    if kind == BankKind.IMAGE:
-        return Prepared(sha256(content))
     text = _utf8(content)
     try:
         if kind == BankKind.TERM:
@@ -89,6 +102,33 @@ def prepare(vault: Vault, kind: str, content: bytes, form: str | None = None) ->
         raise InvalidInput(str(error)) from error
     found_by = folded(value) if kind == BankKind.CLAIM else value
     return Prepared(vault.digest("bank", kind, form or "", found_by), form, value)
+
+
+def _picture(content: bytes, kept: Kept | None) -> Prepared:
+    if kept is None or not len(kept.pdq):
+        return Prepared(sha256(content))
+    return Prepared(sha256(content), features=kept.pack(), features_by=fingerprints.MAKER)
+
+
+def _hash(content: bytes, form: str) -> Prepared:
+    if form not in (PDQ, SHA256):
+        raise InvalidInput(
+            f"form must be {PDQ} or {SHA256} in a bank of pictures, or left out with a picture."
+        )
+    written = content.decode("utf-8", "replace").strip().lower()
+    if _HASH.fullmatch(written) is None:
+        raise InvalidInput("The hash of a picture is 64 hexadecimal digits; send all of them.")
+    if form == SHA256:
+        return Prepared(bytes.fromhex(written), form)
+    try:
+        hexadecimal(written, form)
+    except Unusable as error:
+        raise InvalidInput(str(error)) from error
+    # Told apart from the digest of a picture's bytes, which may be the same number only by chance.
+    digest = sha256(b"pdq:" + bytes.fromhex(written))
+    return Prepared(
+        digest, form, features=fingerprints.Kept.of_hash(written).pack(), features_by=fingerprints.MAKER
+    )
 
 
 def _term(text: str, form: str | None) -> tuple[str, str]:
@@ -135,13 +175,13 @@ def sealed(vault: Vault, identifier: UUID, made: Prepared) -> dict[str, object]:
     }
 
 
-def values(vault: Vault, rows: Sequence[BankEntry]) -> dict[UUID, str]:
+def values(vault: Vault, stored: Iterable[tuple[UUID, bytes | None]]) -> dict[UUID, str]:
     """What entries say, for whoever may read the bank; those known by a digest alone are left out."""
     key = vault.account_key()
     return {
-        row.id: key.decrypt(row.value, "bank_entries", "value", str(row.id)).decode()
-        for row in rows
-        if row.value is not None
+        identifier: key.decrypt(value, "bank_entries", "value", str(identifier)).decode()
+        for identifier, value in stored
+        if value is not None
     }
 
 
@@ -158,17 +198,20 @@ def load(
     entries: list[Loaded] = []
     fresh: list[UUID] = []
     # As arrays, of which there are few: a row for each entry would take longer than all the rest.
-    state = (BankEntry.verified, BankEntry.expires_at, BankEntry.features_by)
+    held_back = BankEntry.quarantined_at.is_not(None)
+    state = (BankEntry.verified, BankEntry.expires_at, BankEntry.features_by, held_back)
     alike = select(*state, func.array_agg(BankEntry.id)).where(live).group_by(*state)
-    for verified, expires_at, maker, ids in session.execute(alike):
+    for verified, expires_at, maker, quarantined, ids in session.execute(alike):
         for identifier in ids:
             one = known.get(identifier)
             if one is None or one.features_by != maker:
                 fresh.append(identifier)
-            elif (one.verified, one.expires_at) == (verified, expires_at):
+            elif (one.verified, one.expires_at, one.quarantined) == (verified, expires_at, quarantined):
                 entries.append(one)
             else:
-                entries.append(replace(one, verified=verified, expires_at=expires_at))
+                entries.append(
+                    replace(one, verified=verified, expires_at=expires_at, quarantined=quarantined)
+                )
     if fresh:
         entries += _opened(session, vault, and_(live, among(BankEntry.id, fresh)))
     return sorted(entries, key=lambda one: one.id.int)
@@ -187,6 +230,8 @@ def _opened(session: Session, vault: Vault, wanted: ColumnElement[bool]) -> list
             BankEntry.value,
             BankEntry.features,
             BankEntry.features_by,
+            BankEntry.quarantined_at,
+            BankEntry.source,
         )
         .where(wanted)
         .order_by(BankEntry.id)
@@ -203,6 +248,8 @@ def _opened(session: Session, vault: Vault, wanted: ColumnElement[bool]) -> list
             if row.features
             else b"",
             features_by=row.features_by,
+            quarantined=row.quarantined_at is not None,
+            source=row.source,
         )
         for row in rows
     ]

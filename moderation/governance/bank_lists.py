@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import case, func, select, text, true
 from sqlalchemy.orm import Session
 
-from moderation.governance import bank_entries
+from moderation.governance import bank_entries, bank_search
 from moderation.governance.banks import NOT_THE_SAME, live, named
 from moderation.storage.database import among
 from moderation.storage.ids import lower_bound
@@ -45,7 +45,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class BankView:
-    """A bank with how many entries it has, how many of them nobody verified, how many are off, and its use."""
+    """A bank with how many entries it has, how many of them nobody verified, how many are off, and its use.
+
+    `quarantined` of them matched far more than ever, and wait for somebody to look.
+    """
 
     name: str
     kind: str
@@ -57,15 +60,26 @@ class BankView:
     entries: int
     unverified: int
     off: int
+    quarantined: int
     use: Use
     distance: float | None = None
+    sample_share: float = 1.0
+    source: str | None = None
+
+
+class Show(StrEnum):
+    """Which entries of a bank somebody wants to see."""
+
+    UNVERIFIED = "unverified"
+    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
 class EntryView:
     """One entry; `digest` is the beginning of it in hexadecimal, and `not_same` how often that was said of it.
 
-    `value` is what it says, of a term, link or claim; of a picture or text nobody knows it here.
+    `value` is what it says, of a term, link or claim; of a picture or text nobody knows it here. `near` says
+    whether near copies of it are found too, as far as its bank looks for any.
     """
 
     id: UUID
@@ -81,6 +95,10 @@ class EntryView:
     value: str | None = None
     form: str | None = None
     category: str | None = None
+    source: str | None = None
+    quarantined_at: datetime | None = None
+    released_at: datetime | None = None
+    near: bool = False
 
 
 def listing(session: Session, now: datetime, only: str | None = None) -> list[BankView]:
@@ -92,6 +110,7 @@ def listing(session: Session, now: datetime, only: str | None = None) -> list[Ba
             func.count(BankEntry.id),
             func.count(case((~BankEntry.verified & live(now), 1))),
             func.count(case((BankEntry.expires_at <= now, 1))),
+            func.count(case((BankEntry.quarantined_at.is_not(None) & live(now), 1))),
         )
         .outerjoin(BankEntry, BankEntry.bank_id == Bank.id)
         .where(true() if only is None else Bank.name == only)
@@ -110,10 +129,13 @@ def listing(session: Session, now: datetime, only: str | None = None) -> list[Ba
             entries=entries,
             unverified=unverified,
             off=off,
+            quarantined=quarantined,
             use=used.get(bank.name, Use()),
             distance=bank.distance,
+            sample_share=bank.sample_share,
+            source=bank.source,
         )
-        for bank, entries, unverified, off in rows
+        for bank, entries, unverified, off, quarantined in rows
     ]
 
 
@@ -138,28 +160,37 @@ def entries(
     now: datetime,
     *,
     before: UUID | None = None,
-    unverified: bool = False,
+    show: Show | None = None,
+    search: str = "",
+    near: Collection[UUID] = (),
     only: UUID | None = None,
     vault: Vault | None = None,
 ) -> list[EntryView]:
-    """A page of a bank's entries and one more, newest first; with `unverified` those that nobody verified.
+    """A page of a bank's entries and one more, newest first; with `show` those that nobody verified, or that wait.
 
-    With `vault` they come with what they say, with `only` it is one entry or none.
+    With `vault` they come with what they say, with `only` it is one entry or none; with `search` those that
+    `bank_search.found` tells of, and those that are `near`.
 
     Raises:
         NotFound: there is no such bank.
     """
-    wanted = select(BankEntry).where(BankEntry.bank_id == named(session, name).id)
+    bank = named(session, name)
+    wanted = select(BankEntry).where(BankEntry.bank_id == bank.id)
+    if search.strip():
+        meant = bank_search.found(session, vault, bank, search)
+        wanted = wanted.where(meant | among(BankEntry.id, near) if near else meant)
     if before is not None:
         wanted = wanted.where(BankEntry.id < before)
     if only is not None:
         wanted = wanted.where(BankEntry.id == only)
-    if unverified:
+    if show is Show.UNVERIFIED:
         wanted = wanted.where(~BankEntry.verified, live(now))
+    elif show is Show.QUARANTINED:
+        wanted = wanted.where(BankEntry.quarantined_at.is_not(None), live(now))
     rows = session.scalars(wanted.order_by(BankEntry.id.desc()).limit(PAGE + 1)).all()
     used = uses(session, By.ENTRY, now - timedelta(days=MATCH_DAYS), bank=name)
     said = _not_same_counts(session, [str(row.id) for row in rows])
-    values = bank_entries.values(vault, rows) if vault is not None else {}
+    values = bank_entries.values(vault, [(row.id, row.value) for row in rows]) if vault is not None else {}
     return [
         EntryView(
             id=row.id,
@@ -175,6 +206,10 @@ def entries(
             value=values.get(row.id),
             form=row.form,
             category=row.category,
+            source=row.source or bank.source,
+            quarantined_at=row.quarantined_at,
+            released_at=row.released_at,
+            near=row.features is not None,
         )
         for row in rows
     ]
@@ -199,11 +234,13 @@ CHECKED = """
 # `matches <> '[]'` is the condition of the index of decisions with a match, word for word.
 _USES = f"""
     WITH {CHECKED}, matched AS (
-        SELECT d.item_id, m.bank, m.entry, CASE WHEN m.verified THEN m.action ELSE 'review' END AS asked,
+        SELECT d.item_id, m.bank, m.entry,
+               CASE WHEN m.verified AND m.quarantined IS NOT TRUE AND m.how IS DISTINCT FROM 'alike'
+                   THEN m.action ELSE 'review' END AS asked,
                checked.decision_id IS NOT NULL AS looked_at
         FROM decisions d
         CROSS JOIN LATERAL jsonb_to_recordset(d.matches)
-            AS m(bank text, entry text, action text, verified boolean)
+            AS m(bank text, entry text, action text, verified boolean, how text, quarantined boolean)
         LEFT JOIN checked ON checked.decision_id = d.id
         WHERE d.id >= :first AND d.matches <> '[]' AND d.decided_by = 'machine'
             AND (CAST(:bank AS text) IS NULL OR m.bank = :bank)
@@ -228,11 +265,12 @@ _USES = f"""
 def uses(session: Session, by: By, since: datetime, *, bank: str | None = None) -> dict[str, Use]:
     """What the matches of decisions made since then came to, per bank or per entry; of one bank if it is named.
 
-    This is the only definition of it; every page that speaks of banks has its numbers from here. An item counts
-    once, however many of its parts matched. A match asks for what its bank does, and only for people to look as
-    long as nobody has verified the entry. It was *wrong* if the last word on the item is a person's and milder
-    than what the match asked for, or if somebody said that the item is not what the entry means. It was *judged*
-    if it was wrong, or if the last word is a person's, or if somebody looked again: in a blind check or an appeal.
+    This is the only definition of it; every page that speaks of banks has its numbers from here. An item
+    counts once, however many of its parts matched. A match asks for what its bank does, and only for people
+    to look as long as nobody has verified the entry. It was *wrong* if the last word on the item is a
+    person's and milder than what the match asked for, or if somebody said that the item is not what the entry
+    means. It was *judged* if it was wrong, or if the last word is a person's, or if somebody looked again: in
+    a blind check or an appeal.
     """
     statement = text(
         f"{_USES} SELECT {by}, count(DISTINCT item_id), "  # noqa: S608  our own words

@@ -1,55 +1,66 @@
-"""Fill a bank from a list: one value a line, all or nothing, with every bad line told and nothing kept of it."""
+"""Fill a bank from a list: all or nothing, with every bad line told and nothing kept of it.
+
+A list is read once, prepared chunk by chunk and copied into a table that only this transaction sees. There it is
+compared with the bank in three statements, however long it is. The bank is locked only then, so that it can be used
+while a list is read, and whatever changed of it carries one version.
+
+What an exchange takes back (`Record.gone`) leaves the bank if it came from that exchange and no other list that was
+imported holds it; what people added themselves stays.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from moderation.domain.errors import InvalidInput
 from moderation.domain.signals import BankKind
-from moderation.governance import audit, bank_rules, banks
-from moderation.governance.bank_entries import Prepared, prepare, sealed
-from moderation.storage.database import among
+from moderation.features import near_texts
+from moderation.features.header import MAX_BYTES
+from moderation.governance import bank_rules, bank_staging, banks
+from moderation.governance.bank_entries import PATTERN, Prepared, prepare, sealed
+from moderation.governance.bank_formats import DIGEST, SHA256, Bad, Foreign, Read, Record, of_picture
+from moderation.governance.bank_staging import Filled
 from moderation.storage.ids import new_id
-from moderation.storage.tables import Bank, BankEntry
 from moderation.storage.vault import Vault
 
 CHUNK = 1_000
-TOLD = 20
-"""Bad lines that are told one by one."""
-
-
-@dataclass(slots=True)
-class Filled:
-    """What came of a list: how many are new, were in the bank, stood twice in the list, or can't be matched."""
-
-    added: int = 0
-    known: int = 0
-    repeated: int = 0
-    bad: int = 0
-    faults: list[tuple[int, str]] = field(default_factory=list)  # line and why, the first `TOLD`
+_DECODED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is said of every entry of a list."""
+    """What is said of every entry of a list that does not say so itself.
+
+    No list verifies itself: with `verified` its entries are, but for those that say they are not.
+    """
 
     note: str = ""
     verified: bool = False
     expires_at: datetime | None = None
     form: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file of a folder, by its number: the entry it makes."""
+
+    line: int
+    made: Prepared
 
 
 def fill(
     session: Session,
     vault: Vault,
     name: str,
-    lines: Sequence[str],
+    records: Iterable[Read | Picture],
     about: About,
     *,
     actor: str,
@@ -57,104 +68,134 @@ def fill(
     dry: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Filled:
-    """Add each line as an entry; empty ones and those that begin with `# ` are left out. With `dry` only look.
+    """Add what a list says and take out what it takes back. With `dry` only look.
 
-    `progress` is told how many lines were read since it was last told.
+    `progress` is told how many records were read since it was last told.
 
     Raises:
         NotFound: there is no such bank.
-        InvalidInput: the bank holds pictures; a note too long; an end in the past.
+        InvalidInput: a note too long; an end in the past; a list that can't be read.
         TooLarge: the bank would hold more than it can; nothing is added then.
     """
     bank = banks.named(session, name)
-    if bank.kind == BankKind.IMAGE:
-        raise InvalidInput("This bank holds pictures; name their files instead of a list.")
     bank_rules.check_about(about.note, about.expires_at, now, None)
-    filled, seen = Filled(), set[bytes]()
-    last: Prepared | None = None
-    for chunk in _chunks(lines):
-        made = _prepared(vault, bank.kind, chunk, about.form, filled, seen)
-        fresh = _unknown(session, bank, made)
-        filled.known += len(made) - len(fresh)
-        filled.added += len(fresh) if dry else _insert(session, vault, bank, fresh, about, actor, now)
-        last = next((one for one in fresh if one.form == "pattern"), fresh[-1] if fresh else last)
-        progress(len(chunk))
-    if filled.added and last is not None and not dry:
-        banks.check_room(session, bank, last)
-        banks.changed(session, bank)
-        details = {"bank": name, "entries": filled.added, "verified": about.verified}
-        audit.record(session, [audit.Event(actor, "bank.entries_added", "bank", str(bank.id), details)], now)
+    note = " ".join(about.note.replace("\x00", " ").encode("utf-8", "replace").decode().split())
+    about = replace(about, note=note, source=bank_rules.checked_source(about.source))
+    filled, patterns = Filled(), False
+    with bank_staging.staged(session) as stage:
+        read = iter(records)
+        while chunk := list(islice(read, CHUNK)):
+            rows = [
+                row for one in chunk if (row := _row(vault, bank.kind, one, about, filled, now)) is not None
+            ]
+            patterns = patterns or any(row["form"] == PATTERN for row in rows)
+            stage(rows)
+            progress(len(chunk))
+        if not dry:
+            bank = banks.named(session, name, lock=True)
+        bank_staging.settle(session, filled)
+        gone = bank_staging.compare(session, bank, filled)
+        if dry:
+            filled.removed = len(gone)
+        else:
+            said: dict[str, object] = {"bank": bank.name, "verified": about.verified}
+            if about.source is not None:
+                said["source"] = about.source
+            bank_staging.apply(session, vault, bank, gone, filled, said, actor, now)
+            banks.check_room(session, bank, Prepared(b"", PATTERN if patterns else None))
     return filled
 
 
-def _chunks(lines: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
-    for start in range(0, len(lines), CHUNK):
-        yield list(enumerate(lines[start : start + CHUNK], start + 1))
+# ---- what a record makes ----------------------------------------------------------------------------------
 
 
-def _prepared(
-    vault: Vault,
-    kind: str,
-    chunk: Sequence[tuple[int, str]],
-    form: str | None,
-    filled: Filled,
-    seen: set[bytes],
-) -> list[Prepared]:
-    made = []
-    for number, line in chunk:
-        value = line.removeprefix("\ufeff").strip()
-        if not value or value.startswith("# "):
-            continue
-        try:
-            one = prepare(vault, kind, value.encode("utf-8", "surrogateescape"), form)
-        except InvalidInput as refused:
-            filled.bad += 1
-            if len(filled.faults) < TOLD:
-                filled.faults.append((number, refused.detail))
-            continue
-        if one.digest in seen:
-            filled.repeated += 1
-            continue
-        seen.add(one.digest)
-        made.append(one)
-    return made
+def _row(
+    vault: Vault, kind: str, one: Read | Picture, about: About, filled: Filled, now: datetime
+) -> dict[str, Any] | None:
+    """The columns of an entry, or None of what was told as no use."""
+    if isinstance(one, Picture):
+        return _columns(vault, Record(one.line, ""), one.made, about, now)
+    if isinstance(one, Record) and kind == BankKind.IMAGE and (one.value or not one.gone):
+        one = of_picture(one, about.form)
+    if isinstance(one, Foreign):
+        filled.foreign[one.kind] += 1
+        return None
+    if isinstance(one, Bad):
+        filled.fault(one.line, one.why)
+        return None
+    try:
+        made = _prepared(vault, kind, one, about.form)
+        if one.expires_at is not None and one.expires_at <= now:
+            raise InvalidInput("This entry has ended already.")
+        bank_rules.check_about(one.note, None, now, one.category)
+        bank_rules.checked_source(one.source)
+    except InvalidInput as refused:
+        filled.fault(one.line, refused.detail)
+        return None
+    return _columns(vault, one, made, about, now)
 
 
-def _unknown(session: Session, bank: Bank, made: Sequence[Prepared]) -> list[Prepared]:
-    digests = select(BankEntry.digest).where(
-        BankEntry.bank_id == bank.id, among(BankEntry.digest, {one.digest for one in made})
-    )
-    known = set(session.scalars(digests))
-    return [one for one in made if one.digest not in known]
-
-
-def _insert(
-    session: Session,
-    vault: Vault,
-    bank: Bank,
-    made: Sequence[Prepared],
-    about: About,
-    actor: str,
-    now: datetime,
-) -> int:
-    rows = []
-    for one in made:
-        identifier = new_id(now)
-        rows.append(
-            {
-                "id": identifier,
-                "bank_id": bank.id,
-                "verified": about.verified,
-                "note": about.note.strip(),
-                "added_by": actor,
-                "added_at": now,
-                "expires_at": about.expires_at,
-                **sealed(vault, identifier, one),
-            }
+def _prepared(vault: Vault, kind: str, one: Record, form: str | None) -> Prepared:
+    if one.gone and not one.value:
+        return Prepared(b"")
+    if kind == BankKind.TEXT and one.form == DIGEST:
+        sketch = one.sketch if one.sketch and len(one.sketch) == 8 * near_texts.MINIMA else None
+        return Prepared(
+            bytes.fromhex(one.value), features=sketch, features_by=near_texts.MAKER if sketch else None
         )
-    if not rows:
-        return 0
-    before = banks.count(session, bank.id)
-    # Somebody else may add the same at this moment: theirs stays.
-    session.connection().execute(insert(BankEntry).on_conflict_do_nothing(), rows)
-    return banks.count(session, bank.id) - before
+    if kind == BankKind.IMAGE and one.form == SHA256 and one.pdq:
+        return _with_hashes(one)
+    return prepare(vault, kind, one.value.encode(), one.form or form)
+
+
+def _with_hashes(one: Record) -> Prepared:
+    """A picture that somebody else decoded, by its bytes and what finds its near copies."""
+    import numpy as np
+
+    from moderation.features import fingerprints
+
+    bits = np.frombuffer(bytes.fromhex("".join(one.pdq)), np.uint8).reshape(-1, 32)
+    kept = fingerprints.Kept(bits, None if one.phash is None else int(one.phash, 16))
+    return Prepared(bytes.fromhex(one.value), features=kept.pack(), features_by=fingerprints.MAKER)
+
+
+def _columns(vault: Vault, one: Record, made: Prepared, about: About, now: datetime) -> dict[str, Any]:
+    identifier = new_id(now)
+    return {
+        "id": identifier,
+        **sealed(vault, identifier, made),
+        "category": one.category,
+        "note": one.note or about.note,
+        "source": bank_rules.checked_source(one.source) or about.source,
+        "reference": one.reference[: bank_rules.NOTE_LENGTH],
+        "verified": about.verified and one.verified is not False,
+        "expires_at": one.expires_at or about.expires_at,
+        "gone": one.gone,
+    }
+
+
+def pictures(vault: Vault, files: Iterable[Path]) -> Iterator[Picture | Bad]:
+    """An entry for each picture file, decoded in a child process that may be killed; one too large is not read."""
+    from moderation.features import fingerprints
+    from moderation.features.decode import Decoder, UndecodableImage
+
+    with Decoder() as decoder:
+        numbered = enumerate(files, 1)
+        while chunk := list(islice(numbered, _DECODED_AT_ONCE)):
+            contents = [_content(file) for _, file in chunk]
+            for (number, _), content, decoded in zip(
+                chunk, contents, decoder.decode_many(contents), strict=True
+            ):
+                if isinstance(decoded, UndecodableImage):
+                    yield Bad(number, decoded.detail)
+                else:
+                    kept = fingerprints.kept(decoded)
+                    yield Picture(number, prepare(vault, BankKind.IMAGE, content, kept=kept))
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput(f"{file} can't be read: {error.strerror}.") from error

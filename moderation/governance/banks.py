@@ -1,20 +1,26 @@
 """Banks of what is known: pictures, texts, terms, links and claims, and what a match with an entry means.
 
-What changes them, and what looks equal things up in them. What an entry is made of is in `bank_entries`, what is
-told of banks in `bank_lists`, and how workers look for the rest in `pipeline.matchers`. Every change counts the
-bank's `version` up in its own transaction, which is how workers see it.
+What makes them and fills them, and what looks equal things up in them. What an entry is made of is in
+`bank_entries`, what people say of entries in `bank_judging`, what is told of banks in `bank_lists`, and how
+workers look for what is not equal in `pipeline.matchers` and `pipeline.pictures`.
 
-`distance` says how near is near enough, and is None where only what is equal counts:
+Every change locks the bank's row and counts its `version` up (`stamp`), and what it concerns carries that
+version: `bank_entries.version` of an entry that was added or changed, `bank_removals` of one that is gone. So
+versions are in the order of commits, and whoever holds a copy of a bank reads what is newer than theirs.
+
+`distance` says how near is near enough; where it is None only what is equal counts, unless said otherwise:
     text    the least Jaccard similarity of 5-character shingles, 0.3 to 1
     link    1: hosts that look like an entry's match too
-    claim   the least cosine of two sentences, 0.5 to 1
+    claim   the least cosine of two sentences, 0.5 to 1; None: 0.75
+    image   the most bits of 256 in which two hashes differ, 0 to 48; None: 31
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypedDict, Unpack, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
@@ -25,12 +31,12 @@ from sqlalchemy.orm import Session
 from moderation.domain.content import checked_name
 from moderation.domain.errors import Conflict, InvalidInput, NotFound, TooLarge
 from moderation.domain.signals import BankAction, BankKind, Category, Match
+from moderation.features.fingerprints import Kept
 from moderation.governance import audit, bank_entries, bank_rules
 from moderation.governance.bank_entries import Prepared, prepare, sealed
-from moderation.storage.blobs import FolderBlobs
-from moderation.storage.database import among
+from moderation.storage.database import among, insert_many
 from moderation.storage.ids import new_id
-from moderation.storage.tables import AuditEvent, Bank, BankEntry, Part
+from moderation.storage.tables import Bank, BankEntry, BankRemoval
 from moderation.storage.vault import Vault
 
 KINDS = tuple(BankKind)
@@ -39,10 +45,19 @@ NOT_THE_SAME = "bank.not_the_same"
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """An entry that is in the bank now; `fresh` if it was not before."""
+    """An entry that is in the bank now: `fresh` if it was not before, `near` if what is like it can match too."""
 
     id: UUID
     fresh: bool
+    near: bool = True
+
+
+class Tuning(TypedDict, total=False):
+    """What can be changed of a bank; what is not named stays as it is."""
+
+    distance: float | None
+    sample_share: float
+    source: str | None
 
 
 def create(
@@ -56,8 +71,10 @@ def create(
     actor: str,
     now: datetime,
     distance: float | None = None,
+    sample_share: float = 1.0,
+    source: str | None = None,
 ) -> UUID:
-    """A new, enabled bank.
+    """A new, enabled bank. Of the items that match, only a `sample_share` is acted on; the others get a label.
 
     Raises:
         InvalidInput: a field is unknown to us, or two of them don't go together.
@@ -71,6 +88,7 @@ def create(
     if kind == BankKind.CLAIM:
         bank_rules.check_claim(action, allow=allow)
     bank_rules.check_distance(kind, distance, allow=allow)
+    bank_rules.check_share(sample_share, action, allow=allow)
     identifier = new_id(now)
     bank = Bank(
         id=identifier,
@@ -82,6 +100,8 @@ def create(
         enabled=True,
         created_at=now,
         distance=distance,
+        sample_share=sample_share,
+        source=bank_rules.checked_source(source),
     )
     try:
         with session.begin_nested():
@@ -92,20 +112,28 @@ def create(
     return identifier
 
 
-def tune(session: Session, name: str, distance: float | None, *, actor: str, now: datetime) -> None:
-    """Change how near is near enough, from the next batch on.
+def tune(session: Session, name: str, *, actor: str, now: datetime, **wanted: Unpack[Tuning]) -> None:
+    """Change how near is near enough, on which share of the items a match acts, or whose list it is.
 
     Raises:
         NotFound: there is no such bank.
         InvalidInput: as in `create`.
     """
     bank = named(session, name, lock=True)
-    bank_rules.check_distance(bank.kind, distance, allow=bank.allow)
-    if bank.distance != distance:
-        bank.distance = distance
-        changed(session, bank)
-        details = {"name": name, "distance": distance}
-        audit.record(session, [audit.Event(actor, "bank.tuned", "bank", str(bank.id), details)], now)
+    if "distance" in wanted:
+        bank_rules.check_distance(bank.kind, wanted["distance"], allow=bank.allow)
+    if "sample_share" in wanted:
+        bank_rules.check_share(wanted["sample_share"], bank.action, allow=bank.allow)
+    if "source" in wanted:
+        wanted["source"] = bank_rules.checked_source(wanted["source"])
+    fresh: dict[str, Any] = {key: value for key, value in wanted.items() if getattr(bank, key) != value}
+    if fresh:
+        for key, value in fresh.items():
+            setattr(bank, key, value)
+        stamp(session, bank)
+        audit.record(
+            session, [audit.Event(actor, "bank.tuned", "bank", str(bank.id), {"name": name, **fresh})], now
+        )
 
 
 def remove(session: Session, name: str, *, actor: str, now: datetime) -> int:
@@ -114,8 +142,8 @@ def remove(session: Session, name: str, *, actor: str, now: datetime) -> int:
     Raises:
         NotFound: there is no such bank.
     """
-    bank = named(session, name)
-    entries = size(session, name)
+    bank = named(session, name, lock=True)
+    entries = count(session, bank.id)
     session.execute(delete(Bank).where(Bank.id == bank.id))
     details = {"name": name, "entries": entries}
     audit.record(session, [audit.Event(actor, "bank.removed", "bank", str(bank.id), details)], now)
@@ -142,8 +170,10 @@ def add_entry(
     row = named(session, bank, lock=True)
     if row.kind not in (BankKind.TEXT, BankKind.IMAGE):
         raise InvalidInput(f"A bank of {row.kind}s needs what it should look for, and not a digest.")
-    columns: dict[str, object] = {"digest": digest}
-    return _add(session, row, new_id(now), columns, note, actor, now, verified=verified, end=expires_at).id
+    about: dict[str, object] = {
+        "note": note, "verified": verified, "added_by": actor, "added_at": now, "expires_at": expires_at
+    }  # fmt: skip
+    return _add(session, row, new_id(now), {"digest": digest}, about).id
 
 
 def add_content(
@@ -159,8 +189,13 @@ def add_content(
     expires_at: datetime | None = None,
     form: str | None = None,
     category: str | None = None,
+    source: str | None = None,
+    kept: Kept | None = None,
 ) -> Added:
-    """Add a picture's bytes or what a UTF-8 text says. Of pictures and texts themselves nothing is kept.
+    """Add a picture's bytes, or what a UTF-8 text says. Of pictures and texts themselves nothing is kept.
+
+    `kept` are the hashes of the picture, which the caller has decoded in a child; without them only its bytes are
+    known again. A picture that is known by its bytes alone gets them when it is added with them.
 
     Raises:
         NotFound: there is no such bank.
@@ -169,15 +204,36 @@ def add_content(
     """
     row = named(session, bank, lock=True)
     bank_rules.check_about(note, expires_at, now, category)
-    made = prepare(vault, row.kind, content, form)
+    made = prepare(vault, row.kind, content, form, kept)
     identifier = new_id(now)
-    columns = {**sealed(vault, identifier, made), "category": category}
-    added = _add(
-        session, row, identifier, columns, note.strip(), actor, now, verified=verified, end=expires_at
-    )
+    about = {
+        "note": note.strip(), "verified": verified, "added_by": actor, "added_at": now, "expires_at": expires_at,
+        "category": category, "source": bank_rules.checked_source(source),
+    }  # fmt: skip
+    added = _add(session, row, identifier, sealed(vault, identifier, made), about)
     if added.fresh:
         check_room(session, row, made)
+    elif made.features is not None and not added.near:
+        _complete(session, vault, row, added.id, made, actor, now)
+        return Added(added.id, fresh=False)
     return added
+
+
+def _complete(
+    session: Session, vault: Vault, bank: Bank, entry_id: UUID, made: Prepared, actor: str, now: datetime
+) -> None:
+    """Give an entry that was known by a digest alone what near copies are found by."""
+    columns = sealed(vault, entry_id, made)
+    session.execute(
+        update(BankEntry)
+        .where(BankEntry.id == entry_id)
+        .values(
+            features=columns["features"], features_by=columns["features_by"], form=made.form,
+            version=stamp(session, bank),
+        )
+        .execution_options(synchronize_session=False)
+    )  # fmt: skip
+    note_change(session, "bank.entry_completed", bank.name, entry_id, actor, now)
 
 
 def check_room(session: Session, bank: Bank, made: Prepared) -> None:
@@ -208,47 +264,31 @@ def count(session: Session, bank_id: UUID, *conditions: ColumnElement[bool]) -> 
 
 
 def _add(
-    session: Session,
-    bank: Bank,
-    identifier: UUID,
-    columns: dict[str, object],
-    note: str,
-    actor: str,
-    now: datetime,
-    *,
-    verified: bool,
-    end: datetime | None,
+    session: Session, bank: Bank, identifier: UUID, columns: dict[str, object], about: dict[str, object]
 ) -> Added:
-    values = {
-        **columns,
-        "id": identifier,
-        "bank_id": bank.id,
-        "verified": verified,
-        "note": note,
-        "added_by": actor,
-        "added_at": now,
-        "expires_at": end,
-    }
-    statement = insert(BankEntry).values(values).on_conflict_do_nothing().returning(BankEntry.id)
-    if session.scalar(statement) is None:
-        known = select(BankEntry.id).where(
-            BankEntry.bank_id == bank.id, BankEntry.digest == columns["digest"]
-        )
-        return Added(session.scalars(known).one(), fresh=False)
-    changed(session, bank)
-    _note_change(session, "bank.entry_added", bank.name, identifier, actor, now)
-    return Added(identifier, fresh=True)
+    known = select(BankEntry.id, BankEntry.features.is_not(None)).where(
+        BankEntry.bank_id == bank.id, BankEntry.digest == columns["digest"]
+    )
+    if there := session.execute(known).one_or_none():
+        return Added(there[0], fresh=False, near=there[1])
+    values = {**columns, **about, "id": identifier, "bank_id": bank.id, "version": stamp(session, bank)}
+    session.execute(insert(BankEntry).values(values))
+    actor, now = str(about["added_by"]), cast("datetime", about["added_at"])
+    note_change(session, "bank.entry_added", bank.name, identifier, actor, now)
+    return Added(identifier, fresh=True, near=columns.get("features") is not None)
 
 
-def changed(session: Session, bank: Bank) -> None:
-    """Count the version up, for workers to see."""
+def stamp(session: Session, bank: Bank) -> int:
+    """Lock the bank until we commit and count its version up: the version of whatever changes with it."""
     session.flush()
-    session.execute(
+    counted = session.execute(
         update(Bank)
         .where(Bank.id == bank.id)
         .values(version=Bank.version + 1)
+        .returning(Bank.version)
         .execution_options(synchronize_session=False)
     )
+    return counted.scalar_one()
 
 
 def kind_of(session: Session, name: str) -> str:
@@ -300,72 +340,9 @@ def switch(session: Session, name: str, *, on: bool, actor: str, now: datetime) 
     if bank.enabled == on:
         return
     bank.enabled = on
-    changed(session, bank)
+    stamp(session, bank)
     action = "bank.enabled" if on else "bank.disabled"
     audit.record(session, [audit.Event(actor, action, "bank", str(bank.id), {"name": name})], now)
-
-
-def add_part(
-    session: Session,
-    vault: Vault,
-    blobs: FolderBlobs,
-    *,
-    bank: str,
-    item_id: UUID,
-    position: int,
-    note: str,
-    actor: str,
-    now: datetime,
-) -> UUID:
-    """Bank a part of an item, as an entry that nobody has verified yet.
-
-    Raises:
-        NotFound: no such bank or part, or its content has ended.
-        InvalidInput: the bank holds the other kind of content.
-    """
-    part = session.get(Part, (item_id, position))
-    key = vault.item_keys([item_id]).get(item_id)
-    if part is None or key is None:
-        raise NotFound("This part is not there any more; its content has ended.")
-    kind = kind_of(session, bank)
-    if part.kind != kind:
-        raise InvalidInput(f"Bank {bank} holds {kind}s and this part is another kind; choose another bank.")
-    place = (str(item_id), str(position))
-    if part.kind == "text":
-        content = key.decrypt(part.content or b"", "parts", "content", *place)
-    else:
-        content = key.decrypt(blobs.open(part.blob or ""), "parts", "blob", *place)
-    return add_content(
-        session, vault, bank=bank, content=content, note=note, verified=False, actor=actor, now=now
-    ).id
-
-
-def verify(session: Session, name: str, entry_id: UUID, *, actor: str, now: datetime) -> None:
-    """Say that an entry is what its bank claims: only then its match does what the bank asks for.
-
-    Raises:
-        NotFound: there is no such entry in this bank.
-    """
-    bank, entry = _entry(session, name, entry_id)
-    if not entry.verified:
-        entry.verified = True
-        changed(session, bank)
-        _note_change(session, "bank.entry_verified", name, entry_id, actor, now)
-
-
-def switch_entry(session: Session, name: str, entry_id: UUID, *, on: bool, actor: str, now: datetime) -> None:
-    """Have an entry match nothing any more, or match again. It stays in the list with its record.
-
-    Raises:
-        NotFound: there is no such entry in this bank.
-    """
-    bank, entry = _entry(session, name, entry_id)
-    if (entry.expires_at is None or entry.expires_at > now) == on:
-        return
-    entry.expires_at = None if on else now
-    changed(session, bank)
-    action = "bank.entry_enabled" if on else "bank.entry_disabled"
-    _note_change(session, action, name, entry_id, actor, now)
 
 
 def remove_entry(session: Session, name: str, entry_id: UUID, *, actor: str, now: datetime) -> None:
@@ -374,41 +351,65 @@ def remove_entry(session: Session, name: str, entry_id: UUID, *, actor: str, now
     Raises:
         NotFound: there is no such entry in this bank.
     """
-    bank, entry = _entry(session, name, entry_id)
-    session.delete(entry)
-    changed(session, bank)
-    _note_change(session, "bank.entry_removed", name, entry_id, actor, now)
+    bank, entry = entry_of(session, name, entry_id)
+    take_out(session, bank, [entry.id], now)
+    note_change(session, "bank.entry_removed", name, entry_id, actor, now)
 
 
-def not_the_same(
-    session: Session, name: str, entry_id: UUID, item_id: UUID, *, actor: str, now: datetime
-) -> None:
-    """Record that an entry did not mean this item. It counts against the bank, once for each item.
+def take_out(session: Session, bank: Bank, ids: Sequence[UUID], now: datetime) -> None:
+    """Delete entries of a bank that is locked, so that whoever holds a copy hears of it."""
+    version = stamp(session, bank)
+    session.execute(delete(BankEntry).where(among(BankEntry.id, ids)))
+    rows = [{"bank_id": bank.id, "version": version, "entry_id": one, "removed_at": now} for one in ids]
+    insert_many(session, BankRemoval, rows)
+
+
+def note_change(session: Session, action: str, name: str, entry_id: UUID, actor: str, now: datetime) -> None:
+    """Put a change of an entry on the record."""
+    audit.record(session, [audit.Event(actor, action, "bank_entry", str(entry_id), {"bank": name})], now)
+
+
+def entry_of(session: Session, name: str, entry_id: UUID) -> tuple[Bank, BankEntry]:
+    """A bank, locked, and an entry of it as it is now.
 
     Raises:
         NotFound: there is no such entry in this bank.
     """
-    _entry(session, name, entry_id)
-    said = select(AuditEvent.id).where(
-        AuditEvent.subject_id == str(entry_id),
-        AuditEvent.action == NOT_THE_SAME,
-        AuditEvent.details["item"].astext == str(item_id),
-    )
-    if session.scalar(said.limit(1)) is None:
-        details = {"bank": name, "item": str(item_id)}
-        audit.record(session, [audit.Event(actor, NOT_THE_SAME, "bank_entry", str(entry_id), details)], now)
-
-
-def _note_change(session: Session, action: str, name: str, entry_id: UUID, actor: str, now: datetime) -> None:
-    audit.record(session, [audit.Event(actor, action, "bank_entry", str(entry_id), {"bank": name})], now)
-
-
-def _entry(session: Session, name: str, entry_id: UUID) -> tuple[Bank, BankEntry]:
     bank = named(session, name, lock=True)
     entry = session.get(BankEntry, entry_id, populate_existing=True)
     if entry is None or entry.bank_id != bank.id:
         raise NotFound(f"Bank {name} has no such entry; somebody may have removed it. Load the page again.")
     return bank, entry
+
+
+AS_MATCHED = (
+    BankEntry.id,
+    Bank.name,
+    func.coalesce(BankEntry.category, Bank.category).label("category"),
+    Bank.action,
+    BankEntry.verified,
+    Bank.allow,
+    func.coalesce(BankEntry.source, Bank.source).label("source"),
+    BankEntry.quarantined_at.is_not(None).label("quarantined"),
+    Bank.sample_share,
+)
+"""What a match says of its entry: columns of entries joined with their banks, for `as_match`."""
+
+
+def as_match(row: Any) -> Match:
+    """A match with the entry of a row of `AS_MATCHED`; how it was found, and where, is the caller's to say."""
+    return Match(
+        part="",
+        bank=row.name,
+        entry=str(row.id),
+        category=row.category,
+        action=BankAction(row.action),
+        verified=row.verified,
+        allow=row.allow,
+        source=row.source,
+        quarantined=row.quarantined,
+        share=row.sample_share,
+    )
 
 
 def lookup(
@@ -421,16 +422,7 @@ def lookup(
     if not digests:
         return {}
     rows = session.execute(
-        select(
-            Bank.kind,
-            BankEntry.digest,
-            Bank.name,
-            BankEntry.id,
-            func.coalesce(BankEntry.category, Bank.category),
-            Bank.action,
-            BankEntry.verified,
-            Bank.allow,
-        )
+        select(Bank.kind, BankEntry.digest, *AS_MATCHED)
         .join(BankEntry, BankEntry.bank_id == Bank.id)
         .where(
             among(BankEntry.digest, {digest for _, digest in digests}),
@@ -440,7 +432,6 @@ def lookup(
         .order_by(Bank.name)
     )
     found: dict[tuple[str, bytes], list[Match]] = {}
-    for kind, digest, name, entry, category, action, verified, allow in rows:
-        match = Match("", name, str(entry), category, BankAction(action), verified, allow)
-        found.setdefault((kind, digest), []).append(match)
+    for row in rows:
+        found.setdefault((row.kind, row.digest), []).append(as_match(row))
     return found

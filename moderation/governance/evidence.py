@@ -26,13 +26,17 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of an item in the clear; `data` is None where it can't be read any more."""
+    """A part of an item in the clear; `data` is None where it can't be read any more.
+
+    `machine_read` if nobody posted it: it is what a machine read in a picture, and may be wrong.
+    """
 
     position: int
     name: str
     kind: str
     media_type: str
     data: bytes | None
+    machine_read: bool = False
 
     @property
     def text(self) -> str:
@@ -69,7 +73,8 @@ def _piece(blobs: FolderBlobs, key: Key | None, part: Part) -> Piece:
                 data = key.decrypt(part.content, "parts", "content", *place)
         except (VaultError, BlobMissing):
             data = None
-    return Piece(part.position, part.name, part.kind, part.media_type, data)
+    read = part.derived_from is not None
+    return Piece(part.position, part.name, part.kind, part.media_type, data, read)
 
 
 def record(session: Session, keys: Keys, item: Item) -> Facts:

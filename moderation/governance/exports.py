@@ -44,7 +44,7 @@ WITHHELD: Mapping[str, str] = dict.fromkeys(
 )
 # What ends with the content of an item, and the column that says of which.
 _ENDING = {"items": "id"} | dict.fromkeys(
-    ("parts", "signals", "sketches", "case_notes", "golden_items", "reports"), "item_id"
+    ("parts", "part_features", "signals", "sketches", "case_notes", "golden_items", "reports"), "item_id"
 )
 _SECRET_EVENTS = ("hold.", "preservation.", "disclosure.")
 # Columns that are of others, or speak of a hold; digests and whoever works here are left out everywhere.
@@ -53,6 +53,8 @@ LEFT_OUT: Mapping[str, frozenset[str]] = {
     "suggestions": frozenset({"text"}),
     # The words of whoever reported, and how far they are believed.
     "reports": frozenset({"comment", "weight"}),
+    # What machines made of a picture to find its like again; the picture itself is there.
+    "part_features": frozenset({"value"}),
     "items": frozenset({"holds", "lease_token"}),
     "authors": frozenset({"holds"}),
     "erasures": frozenset({"kept", "receipt", "before", "after"}),
@@ -65,6 +67,7 @@ OPENERS: Mapping[str, tuple[str, Callable[[Row], tuple[str, ...]]]] = {
     "authors.reference": ("author", lambda row: ("authors", "reference", str(row["id"]))),
     "items.details": ("item", lambda row: ("items", "details", str(row["id"]))),
     "parts.content": ("item", lambda row: ("parts", "content", str(row["item_id"]), str(row["position"]))),
+    "parts.layout": ("item", lambda row: ("parts", "layout", str(row["item_id"]), str(row["position"]))),
     "case_notes.text": ("item", lambda row: ("case_notes", "text", str(row["id"]))),
     "appeals.statement": ("author", lambda row: ("appeals", "statement", str(row["id"]))),
     "subject_requests.details": ("author", lambda row: place(row["id"])),

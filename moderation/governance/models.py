@@ -18,6 +18,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models import gates, registry
+from models.backbone import maker
+from models.heads import backbone_of
 from models.registry import ARTIFACTS, KINDS, ArtifactError, Kind, Manifest
 from models.serving import Wanted, opened, verified
 from moderation.domain.errors import Conflict, NotFound
@@ -176,6 +178,28 @@ def alias_of(session: Session, name: str, alias: str) -> str | None:
     return session.scalar(
         select(ModelAlias.version).where(ModelAlias.name == name, ModelAlias.alias == alias)
     )
+
+
+def require_backbone(session: Session, manifest: Manifest) -> None:
+    """Refuse a head whose backbone does not serve: it would be refused by every worker.
+
+    Raises:
+        Conflict: it does not.
+        models.registry.ArtifactError: the manifest does not name it.
+    """
+    if manifest.kind != "head":
+        return
+    belongs = backbone_of(manifest)
+    serving = select(ModelAlias.name, ModelAlias.version).join(
+        ModelRow, (ModelRow.name == ModelAlias.name) & (ModelRow.version == ModelAlias.version)
+    )
+    rows = session.execute(serving.where(ModelAlias.alias == CHAMPION, ModelRow.kind == "backbone"))
+    if belongs not in {maker(name, version) for name, version in rows}:
+        raise Conflict(
+            f"{manifest.name} {manifest.version} belongs to {belongs}, which does not serve here; fit it again "
+            "on the backbone that does (`moderation models list` shows it).",
+            code="backbone_missing",
+        )
 
 
 def point(session: Session, name: str, alias: str, version: str | None, now: datetime) -> None:

@@ -345,7 +345,12 @@ def shown(
     if Field.THREAD in partner.fields:
         said["thread"] = _details(item, key).get("thread")
     wanted = {str(field) for field in partner.fields}
-    parts = [part for part in queue.parts_of(session, [item.id]) if part.kind in wanted]
+    # What was read in a picture is both, and goes to whoever may have both.
+    parts = [
+        part
+        for part in queue.parts_of(session, [item.id])
+        if part.kind in wanted and (part.derived_from is None or {Field.TEXT, Field.IMAGE} <= wanted)
+    ]
     if wanted & {Field.TEXT, Field.IMAGE}:
         said["parts"] = [one for part in parts if (one := _part(part, key, blobs)) is not None]
     return said
@@ -366,7 +371,8 @@ def _part(part: Part, key: Key, blobs: FolderBlobs) -> dict[str, Any] | None:
     try:
         if part.kind == "text":
             text = key.decrypt(part.content or b"", "parts", "content", *place).decode()
-            return {"type": "text", "name": part.name, "text": text}
+            read = {"machine_read": True} if part.derived_from is not None else {}
+            return {"type": "text", "name": part.name, "text": text, **read}
         data = key.decrypt(blobs.open(part.blob or ""), "parts", "blob", *place)
     except (VaultError, BlobMissing):
         return None

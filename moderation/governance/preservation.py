@@ -254,7 +254,8 @@ def _seal_items(
         sealing.add(f"items/{row.id}/record.json", _document(evidence.record(session, keys, row)))
         for part in parts:
             suffix = SUFFIXES.get(part.media_type, "bin")
-            sealing.add(f"items/{row.id}/{part.position}-{part.name}.{suffix}", part.data or b"")
+            name = f"{part.name}.read-by-machine" if part.machine_read else part.name
+            sealing.add(f"items/{row.id}/{part.position}-{name}.{suffix}", part.data or b"")
         sealed.append(row.id)
     return sealed
 

@@ -72,7 +72,8 @@ def propose(session: Session, root: Path, by: By, name: str, version: str, now: 
     Raises:
         NotFound: there is no such version.
         Forbidden: they may not propose.
-        Conflict: it serves already, is proposed already, or does not pass its gates.
+        Conflict: it serves already, is proposed already, does not pass its gates, or is a head whose backbone
+            does not serve.
         models.registry.ArtifactError: its files are not what was added.
     """
     _require(by, Permission.MODEL_PROPOSE)
@@ -196,7 +197,9 @@ def rollback(
 def _gated(session: Session, root: Path, name: str, version: str) -> list[gates.Gate]:
     """The gates of a version, all passed, from the files as they are now."""
     row = models.find(session, name, version, hold=True)
-    found = gates.check(verified(models.wanted_of(row, root)))
+    manifest = verified(models.wanted_of(row, root))
+    models.require_backbone(session, manifest)
+    found = gates.check(manifest)
     refusal = models.failing(name, version, found)
     if refusal is not None:
         raise Conflict(refusal, code="gates_failed")

@@ -21,7 +21,7 @@ from moderation.domain.subjects import MinorState, Right
 from moderation.governance import audit, outbox
 from moderation.governance.outbox import Notice
 from moderation.storage.database import among
-from moderation.storage.tables import Author, Item, MinorCheck, Sketch
+from moderation.storage.tables import Author, Item, MinorCheck, PartFeature, Sketch
 
 SENTENCE = "Its author restricted how it may be used: no machine judged it, people decide."
 
@@ -44,7 +44,7 @@ def restrict(
         return False
     author.restricted_at, author.restricted_because = now, str(because)
     session.flush()
-    _forget_sketches(session, author.id)
+    _forget_likeness(session, author.id)
     details = {"because": str(because)} | ({"request": str(request_id)} if request_id else {})
     event = audit.Event(actor, "restriction.set", "author", str(author.id), details)
     audit.record(session, [event], now)
@@ -101,9 +101,10 @@ def is_set_apart(session: Session, author_id: UUID) -> bool:
     return bool(session.scalar(select(set_apart(literal(author_id, Uuid)))))
 
 
-def _forget_sketches(session: Session, author_id: UUID) -> None:
+def _forget_likeness(session: Session, author_id: UUID) -> None:
     """Compare nothing of theirs with anything any more."""
     mine = select(Item.id).where(Item.author_id == author_id)
-    session.execute(
-        delete(Sketch).where(Sketch.item_id.in_(mine)).execution_options(synchronize_session=False)
-    )
+    for made in (Sketch, PartFeature):
+        session.execute(
+            delete(made).where(made.item_id.in_(mine)).execution_options(synchronize_session=False)
+        )

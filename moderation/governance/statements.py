@@ -162,7 +162,9 @@ def _parts(session: Session, rows: Sequence[Decision]) -> Mapping[UUID, list[str
     found: dict[UUID, list[str]] = defaultdict(list)
     if items:
         for item, kind in session.execute(
-            select(Part.item_id, Part.kind).where(among(Part.item_id, items)).distinct()
+            select(Part.item_id, Part.kind)
+            .where(among(Part.item_id, items), Part.derived_from.is_(None))
+            .distinct()
         ):
             found[item].append(kind)
     return found

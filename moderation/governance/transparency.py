@@ -109,7 +109,8 @@ _GROUPS = text(f"""
     SELECT d.policy_version, d.category, d.clause, d.route, d.restrictions, d.source, d.language,
         d.decided_by = 'person' AS person,
         CASE WHEN d.content_types <> '{{}}' THEN d.content_types ELSE ARRAY(
-            SELECT DISTINCT p.kind FROM parts p WHERE p.item_id = d.item_id ORDER BY p.kind
+            SELECT DISTINCT p.kind FROM parts p WHERE p.item_id = d.item_id AND p.derived_from IS NULL
+            ORDER BY p.kind
         ) END AS content_types,
         to_char(greatest(d.effective_at, d.decided_at) AT TIME ZONE 'UTC', 'YYYY-MM') AS month,
         EXISTS (

@@ -11,10 +11,12 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from models.registry import Manifest
 from models.runtime import Scores
 from moderation.domain.signals import DetectorStatus, Match, Signal
-from moderation.features import views
+from moderation.features import ocr, views
 from moderation.features.decode import Picture
+from moderation.features.fingerprints import Asked
 from moderation.features.views import Reading
 from moderation.storage.tables import Item
 
@@ -61,9 +63,18 @@ class Batch:
     languages: dict[tuple[UUID, str], str] = field(default_factory=dict)  # of each text, by item and part
     readings: dict[str, Reading] = field(default_factory=dict)  # of each text, once it was asked for
     restricted: set[UUID] = field(default_factory=set)  # no stage looks at these: people decide
+    # What banks are asked by, of each picture that was hashed, by item and part.
+    asked: dict[tuple[UUID, str], Asked] = field(default_factory=dict)
+    # What is kept of pictures to find their like again: by item and part, under its name, who made it and what.
+    features: dict[tuple[UUID, str], dict[str, tuple[str, bytes]]] = field(default_factory=dict)
+    # What stands in pictures, by item and the picture's part; its text is one of `texts` as well.
+    written: dict[tuple[UUID, str], ocr.Reading] = field(default_factory=dict)
 
     def add_signal(self, item: UUID, signal: Signal) -> None:
         self.signals.setdefault(item, []).append(signal)
+
+    def add_feature(self, item: UUID, part: str, name: str, maker: str, value: bytes) -> None:
+        self.features.setdefault((item, part), {})[name] = (maker, value)
 
     def read(self, text: str) -> Reading:
         """The views of a text and the tricks in it, found once."""
@@ -94,6 +105,21 @@ def _alone(score: Callable[[Sequence[T]], Scores], one: T) -> Row | None:
     except Exception:  # noqa: BLE001 - as above
         return None
     return row
+
+
+def over_frames(part: str, manifest: Manifest, picture: Picture, rows: Sequence[Row | None]) -> Signal:
+    """The signal of a classifier that judged each frame of a picture: of each category the highest score.
+
+    Failed where it could not judge one of them, and where an animation goes on beyond what was looked at.
+    """
+    said = [row for row in rows if row is not None]
+    if len(said) < len(rows) or not rows:
+        return failed(part, manifest.name, manifest.version, "error")
+    scores = dict(zip(manifest.categories, map(float, np.max(said, axis=0)), strict=True))
+    status, evidence = DetectorStatus.OK, {}
+    if picture.reached < picture.total:
+        status, evidence = DetectorStatus.FAILED, {"cause": PARTLY}
+    return Signal(part, manifest.name, manifest.version, status, scores, evidence)
 
 
 def failed(part: str, detector: str, version: str, cause: str) -> Signal:

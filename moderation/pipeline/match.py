@@ -1,4 +1,4 @@
-"""Stage 2: matches with banks of what is known, by digest, by what a text holds, and by what it means."""
+"""Stage 2: matches with banks of what is known: by digest, by what pictures show, by what texts hold and mean."""
 
 from __future__ import annotations
 
@@ -10,15 +10,34 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from moderation.domain.signals import BankAction, DetectorStatus, Match, Signal
+from moderation.features import fingerprints
 from moderation.governance import banks
+from moderation.governance.bank_rules import sampled
+from moderation.pipeline import pictures
 from moderation.pipeline.batch import Batch, failed
 from moderation.pipeline.matchers import Matchers, Snapshot, Unembedded
+from moderation.pipeline.pictures import Proposed
 from moderation.storage.vault import Vault
 
 LABELS = "banks"
 """The detector whose signals say what only labels, and that has none where nothing did."""
 CLAIMS = "claims"
+HASHES = "hashes"
 VERSION = "1"
+
+
+def fingerprint(batch: Batch) -> None:
+    """Hash the pictures that were decoded: what banks are asked by, and what is kept for a later search."""
+    for image in batch.images:
+        if image.picture is None:
+            continue
+        try:
+            asked = fingerprints.asked(image.picture, image.digest)
+        except Exception:  # noqa: BLE001 - the policy says what follows, as for any detector that could not speak
+            batch.add_signal(image.item, failed(image.part, HASHES, fingerprints.MAKER, "no hash"))
+            continue
+        batch.asked[image.item, image.part] = asked
+        batch.add_feature(image.item, image.part, HASHES, fingerprints.MAKER, asked.pack())
 
 
 def match(session: Session, batch: Batch, vault: Vault, matchers: Matchers) -> Snapshot:
@@ -32,6 +51,13 @@ def match(session: Session, batch: Batch, vault: Vault, matchers: Matchers) -> S
     for kind, digest, item, part in parts:
         _add(batch, item, part, found.get((kind, digest), ()))
     return matchers.current(session, vault, batch.now) if batch.texts else Snapshot()
+
+
+def match_pictures(session: Session, batch: Batch, proposed: Sequence[Proposed]) -> None:
+    """Add what the entries that were proposed for each of `batch.asked` mean now."""
+    found = pictures.matches(session, proposed, batch.now)
+    for (item, part), mine in zip(batch.asked, found, strict=True):
+        _add(batch, item, part, mine)
 
 
 def match_texts(batch: Batch, snapshot: Snapshot) -> None:
@@ -59,9 +85,7 @@ def _label(batch: Batch) -> None:
         by_part: dict[str, list[dict[str, Any]]] = {}
         for one in matches:
             if one.action is BankAction.LABEL and not one.allow:
-                said = {"bank": one.bank, "entry": one.entry, "category": one.category, "how": str(one.how),
-                        "score": round(one.score, 4), "verified": one.verified}  # fmt: skip
-                by_part.setdefault(one.part, []).append(said)
+                by_part.setdefault(one.part, []).append(one.labelled())
         for part, labels in by_part.items():
             batch.add_signal(item, Signal(part, LABELS, VERSION, DetectorStatus.OK, {}, {"labels": labels}))
 
@@ -71,4 +95,5 @@ def _add(batch: Batch, item: UUID, part: str, found: Sequence[Match]) -> None:
     known = {one.entry for one in batch.matches.get(item, ()) if one.part == part}
     for one in found:
         if one.entry not in known:
-            batch.add_match(item, replace(one, part=part))
+            # Outside the sample of its bank it only labels.
+            batch.add_match(item, replace(sampled(one, item), part=part))

@@ -185,6 +185,8 @@ class Compiled:
     action: BankAction
     allow: bool
     version: int
+    share: float
+    source: str | None
     entries: tuple[Loaded, ...]
     matcher: _TermMatcher | _LinkMatcher | _NearMatcher | _ClaimMatcher
     maker: str | None = None
@@ -207,6 +209,9 @@ class Compiled:
             start=found.start,
             end=found.end,
             view=found.view,
+            source=entry.source or self.source,
+            quarantined=entry.quarantined,
+            share=self.share,
         )
 
 
@@ -255,7 +260,7 @@ class Snapshot:
                 for one in bank.matcher.find(reading, np.stack(own))
                 if _lives(bank.entries[one.index], now)
             ]
-            found.append(_ranked(matches))
+            found.append(ranked(matches))
         return found
 
 
@@ -281,12 +286,12 @@ def _settled(banks: Sequence[Compiled], reading: Reading, now: datetime) -> list
             match = bank.match(found)
             if not match.allow:
                 matches.append(match)
-            elif match.verified:
+            elif match.verified and not match.quarantined:
                 cleared.append(match)
     if max(finds.values(), default=0) >= FINDS:
         # A search may have ended before the text did: what is allowed in its beginning says nothing of the rest.
         cleared = []
-    return _ranked(_not_within(matches, cleared, dict(reading.readings)) if cleared else matches)
+    return ranked(_not_within(matches, cleared, dict(reading.readings)) if cleared else matches)
 
 
 def _finds(bank: Compiled, reading: Reading) -> Iterator[Found]:
@@ -335,7 +340,7 @@ def _host_within(text: str, start: int, end: int) -> tuple[int, int]:
     return max(authority.start(1), text.rfind("@", *authority.span(1)) + 1), authority.end(1)
 
 
-def _ranked(matches: Sequence[Match]) -> list[Match]:
+def ranked(matches: Sequence[Match]) -> list[Match]:
     """Each entry once, in its first find; the gravest and surest first, `MOST_MATCHES` of them."""
     first: dict[str, Match] = {}
     for match in matches:
@@ -361,7 +366,16 @@ class Matchers:
         Vectors of claims that no process has made yet are made and stored.
         """
         wanted = select(
-            Bank.id, Bank.name, Bank.kind, Bank.category, Bank.action, Bank.allow, Bank.distance, Bank.version
+            Bank.id,
+            Bank.name,
+            Bank.kind,
+            Bank.category,
+            Bank.action,
+            Bank.allow,
+            Bank.distance,
+            Bank.version,
+            Bank.sample_share,
+            Bank.source,
         ).where(
             or_(
                 Bank.kind.in_((BankKind.TERM, BankKind.LINK, BankKind.CLAIM)),
@@ -441,6 +455,8 @@ def _compile(
         action=BankAction(row.action),
         allow=row.allow,
         version=row.version,
+        share=row.sample_share,
+        source=row.source,
         entries=entries,
         matcher=matcher,
         maker=_maker(embedder) if row.kind == BankKind.CLAIM else None,

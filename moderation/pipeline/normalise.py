@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from moderation import metrics
 from moderation.features.decode import Decoder, UndecodableImage
 from moderation.features.hashes import sha256, text_digest
 from moderation.pipeline.batch import Batch, Image, Text, failed
@@ -13,7 +14,8 @@ from moderation.storage.tables import Part
 from moderation.storage.vault import Key, VaultError
 
 DECODER = "decoder"
-DECODER_VERSION = "1"
+UNDECODABLE = "undecodable"
+DECODER_VERSION = "2"
 
 
 def normalise(
@@ -32,10 +34,13 @@ def normalise(
             batch.texts.append(Text(part.item_id, part.name, text, text_digest(text)))
         else:
             pictures.append((part, content))
-    decoded = decoder.decode_many([content for _, content in pictures])
+    if not pictures:
+        return
+    with metrics.STAGE_DURATION.labels("decode").time():
+        decoded = decoder.decode_many([content for _, content in pictures])
     for (part, content), picture in zip(pictures, decoded, strict=True):
         if isinstance(picture, UndecodableImage):
-            batch.add_signal(part.item_id, failed(part.name, DECODER, DECODER_VERSION, picture.code))
+            batch.add_signal(part.item_id, failed(part.name, DECODER, DECODER_VERSION, _cause(picture)))
         batch.images.append(
             Image(
                 item=part.item_id,
@@ -44,6 +49,11 @@ def normalise(
                 picture=None if isinstance(picture, UndecodableImage) else picture,
             )
         )
+
+
+def _cause(refusal: UndecodableImage) -> str:
+    """Why a picture was refused, in words of ours: `undecodable: too slow`."""
+    return UNDECODABLE if refusal.code == UNDECODABLE else f"{UNDECODABLE}: {refusal.code.replace('_', ' ')}"
 
 
 def _open(part: Part, keys: Mapping[UUID, Key], blobs: FolderBlobs) -> bytes:

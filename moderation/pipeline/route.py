@@ -8,9 +8,9 @@ from uuid import UUID
 
 from models.registry import Manifest
 from moderation.domain.cases import CaseReason
-from moderation.domain.decisions import UNKNOWN_SEVERITY, CaseDraft, Outcome, blind_draft
+from moderation.domain.decisions import UNKNOWN_SEVERITY, CaseDraft, Outcome, drafted
 from moderation.domain.policy import Policy
-from moderation.domain.routing import Route, Routing, audit_propensity
+from moderation.domain.routing import Route, Routing
 from moderation.domain.routing import route as decide
 from moderation.domain.signals import DetectorStatus, Signal
 from moderation.governance import restriction
@@ -39,7 +39,7 @@ def _outcome(batch: Batch, item: UUID, policy: Policy, detectors: Sequence[Manif
     batch.signals.setdefault(item, []).extend(_unjudged(batch, item))
     signals = batch.signals[item]
     routing = decide(policy, signals, batch.matches.get(item, []))
-    case = _case(routing, policy) if routing.route is Route.REVIEW else _audit(routing, policy, dice)
+    case = drafted(routing, policy, dice)
     findings = tuple(asdict(finding) for finding in routing.findings)
     return Outcome(routing, findings, _detectors(signals, detectors), case)
 
@@ -55,26 +55,6 @@ def _unjudged(batch: Batch, item: UUID) -> list[Signal]:
     looked_at: tuple[Text | Image, ...] = (*batch.texts, *batch.images)
     parts = [one.part for one in looked_at if one.item == item]
     return [failed(part, "classifier", "none", "no model is installed") for part in parts if part not in said]
-
-
-def _case(routing: Routing, policy: Policy) -> CaseDraft:
-    rule = policy.categories.get(routing.category) if routing.category else None
-    if routing.category is None and routing.failed:
-        reason = CaseReason.DETECTOR_FAILED
-    else:
-        reason = CaseReason.BANK if routing.matches else CaseReason.UNCERTAIN
-    # What nobody could judge is as urgent as a toss-up of middling gravity.
-    severity, probability = (rule.severity, routing.probability) if rule else (UNKNOWN_SEVERITY, 0.5)
-    return CaseDraft(reason, routing.category, severity, probability)
-
-
-def _audit(routing: Routing, policy: Policy, dice: float) -> CaseDraft | None:
-    """A blind check of what the machine decided alone, if this item is drawn."""
-    propensity = audit_propensity(policy, routing)
-    if dice >= propensity:
-        return None
-    category = routing.findings[0].category if routing.findings else None
-    return blind_draft(CaseReason.AUDIT, policy, category, propensity)
 
 
 def _detectors(signals: Iterable[Signal], known: Sequence[Manifest]) -> tuple[dict[str, str], ...]:

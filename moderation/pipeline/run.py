@@ -16,6 +16,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from models.backbone import ImageEmbedder
+from models.heads import ImageHead
 from models.registry import Manifest
 from models.runtime import Classifier
 from models.text import TextClassifier
@@ -25,30 +27,35 @@ from moderation.domain.decisions import Outcome
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
 from moderation.domain.signals import DetectorStatus
-from moderation.features import sketch
-from moderation.features.decode import MAX_FRAMES, SIDE, Decoder
+from moderation.features import ocr, sketch
+from moderation.features.decode import FINE_PIXELS, MAX_FRAMES, SIDE, Decoder
+from moderation.features.ocr import Reader
 from moderation.features.sketch import Sketch
-from moderation.governance import restriction
+from moderation.governance import bank_guard, restriction
 from moderation.governance.policies import PolicyCache
 from moderation.pipeline.batch import Batch
 from moderation.pipeline.classify_image import Rgb, classify_image
 from moderation.pipeline.classify_text import classify_text
-from moderation.pipeline.match import match, match_texts
+from moderation.pipeline.embed_image import embed_image
+from moderation.pipeline.match import fingerprint, match, match_pictures, match_texts
 from moderation.pipeline.matchers import Matchers
 from moderation.pipeline.normalise import normalise
 from moderation.pipeline.notice import notice
+from moderation.pipeline.pictures import PictureBanks
+from moderation.pipeline.read import part_name, read
 from moderation.pipeline.route import route, unjudged
-from moderation.review import bursts, clusters, decisions, reports, suspicion
+from moderation.review import bursts, clusters, decisions, likeness, reports, suspicion
 from moderation.review.bursts import BurstRule, Said
 from moderation.review.decisions import Recorded
 from moderation.storage import items as queue
+from moderation.storage import written
 from moderation.storage.blobs import FolderBlobs
 from moderation.storage.database import Databases, insert_many, transaction
 from moderation.storage.tables import Item, Part, SignalRow
-from moderation.storage.vault import Vault
+from moderation.storage.vault import Key, Vault
 
 # What a picture takes once it is decoded, at most, and what all those of a batch may.
-PICTURE_BYTES = MAX_FRAMES * SIDE * SIDE * 3
+PICTURE_BYTES = (MAX_FRAMES * SIDE * SIDE + FINE_PIXELS) * 3
 BATCH_BYTES = 900_000_000
 BATCH_CODE_POINTS = 400_000
 
@@ -66,12 +73,17 @@ class Tools:
     image: Sequence[Classifier[Rgb]]
     dice: Callable[[], float]  # uniform in [0, 1): which automatic decisions people check
     banks: Matchers = field(default_factory=Matchers)
+    pictures: PictureBanks = field(default_factory=PictureBanks)
     bursts: BurstRule = field(default_factory=BurstRule)
+    backbone: Sequence[ImageEmbedder] = ()
+    heads: Sequence[ImageHead] = ()  # over the vectors of `backbone`
+    reader: Reader | None = None  # of the text in pictures; None: it is not read
 
     @property
     def detectors(self) -> list[Manifest]:
         """The manifests of every classifier in use."""
-        return [*(c.manifest for c in self.text), *(c.manifest for c in self.image)]
+        classifiers: list[Classifier[Any]] = [*self.text, *self.image, *self.heads]
+        return [one.manifest for one in classifiers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,8 @@ class Screened:
     outcomes: Mapping[UUID, Outcome]
     policy: Policy
     sketches: Sequence[Mapping[str, Any]] = ()
+    features: Sequence[Mapping[str, Any]] = ()
+    written: Sequence[Mapping[str, Any]] = ()
 
 
 def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease: timedelta) -> Screened:
@@ -93,7 +107,7 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
     """
     with transaction(tools.databases.content, durable=False) as session:
         policy = tools.policies.current(session)
-        found = queue.parts_of(session, ids)
+        found = queue.parts_of(session, ids, posted=True)
         fitting = _fitting(ids, found)
         # Whoever keeps the lease alive does so every third of it.
         batch = Batch(queue.begin(session, token, fitting, now + lease * 2 / 3), now)
@@ -108,15 +122,20 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
         if len(fitting) < len(ids):
             queue.release(session, token, [one for one in ids if one not in set(fitting)], now)
     with _timed("normalise"):
-        normalise(batch, parts, tools.vault.item_keys(sorted(shown)), tools.blobs, tools.decoder)
+        keys = tools.vault.item_keys(sorted(shown))
+        normalise(batch, parts, keys, tools.blobs, tools.decoder)
+    with _timed("read"):
+        read(batch, tools.reader)
+    with _timed("hash"):
+        fingerprint(batch)
     with _timed("match"):
-        with transaction(tools.databases.content) as session:
-            banks = match(session, batch, tools.vault, tools.banks)
-        match_texts(batch, banks)
+        _match(tools, batch)
     with _timed("classify_text"):
         classify_text(batch, tools.text)
     with _timed("classify_image"):
         classify_image(batch, tools.image)
+    with _timed("embed_image"):
+        embed_image(batch, tools.backbone, tools.heads)
     with _timed("notice"):
         notice(batch, _bursts(tools, batch), tools.bursts.minutes)
     with _timed("route"):
@@ -127,7 +146,41 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
         for item, outcome in outcomes.items()
         if outcome.routing.route is Route.REVIEW and item not in batch.restricted
     ]
-    return Screened(batch, outcomes, policy, _sketches(tools.vault, batch, before_people))
+    sketches = _sketches(tools.vault, batch, before_people)
+    return Screened(
+        batch, outcomes, policy, sketches, _features(batch, parts, keys), _written(batch, parts, keys)
+    )
+
+
+def _match(tools: Tools, batch: Batch) -> None:
+    """Look everything up in the banks; the search itself is done outside of any transaction."""
+    with transaction(tools.databases.content) as session:
+        banks = match(session, batch, tools.vault, tools.banks)
+        known = tools.pictures.current(session, tools.vault, batch.now) if batch.asked else None
+    proposed = known.propose(list(batch.asked.values())) if known is not None else []
+    if any(proposed):
+        with transaction(tools.databases.content) as session:
+            match_pictures(session, batch, proposed)
+    match_texts(batch, banks)
+
+
+def _features(batch: Batch, parts: Sequence[Part], keys: Mapping[UUID, Key]) -> list[Mapping[str, Any]]:
+    """What is kept of pictures to find their like again, as stored: under the item's key."""
+    places = {(part.item_id, part.name): part.position for part in parts}
+    return [
+        likeness.row(keys[item], item, places[item, part], name, maker, value)
+        for (item, part), made in batch.features.items()
+        for name, (maker, value) in made.items()
+    ]
+
+
+def _written(batch: Batch, parts: Sequence[Part], keys: Mapping[UUID, Key]) -> list[Mapping[str, Any]]:
+    """What stands in pictures, as stored: a part of its own, with the place of each line."""
+    places = {(part.item_id, part.name): part.position for part in parts}
+    return [
+        written.row(keys[item], item, places[item, part], part_name(part), reading.text, ocr.layout(reading))
+        for (item, part), reading in batch.written.items()
+    ]
 
 
 def _bursts(tools: Tools, batch: Batch) -> dict[tuple[UUID, str], int]:
@@ -195,8 +248,13 @@ def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:
     recorded = decisions.record(session, policy, decided, batch.now, kinds=batch.kinds)
     judged = [item for item in kept if item.id not in late]
     _store_signals(session, batch, judged)
+    with_pictures = {item.id for item in judged if "image" in batch.kinds.get(item.id, ())}
+    written.store(
+        session, with_pictures, [row for row in screened.written if row["item_id"] in with_pictures]
+    )
     queue.set_languages(session, {k: v for k, v in batch.languages.items() if k[0] in held - late})
     clusters.store(session, [row for row in screened.sketches if row["item_id"] in held - late])
+    likeness.store(session, [row for row in screened.features if row["item_id"] in held - late])
     for item in judged:
         for signal in batch.signals.get(item.id, ()):
             if signal.status is DetectorStatus.FAILED:
@@ -204,6 +262,9 @@ def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:
     suspicion.of_signals(session, policy, [(item, outcomes[item.id]) for item in kept], batch.now)
     reports.take_up(session, policy, kept, batch.now)
     queue.notify_decided(session, [one.item for one in recorded])
+    bank_guard.count(
+        session, [(item.author_id, batch.matches.get(item.id, ())) for item in judged], batch.now
+    )
     return recorded
 
 

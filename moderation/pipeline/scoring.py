@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from models.backbone import ImageEmbedder
+from models.heads import ImageHead
 from models.image import RGB
 from models.runtime import Classifier
 from models.text import TextClassifier
@@ -17,9 +19,12 @@ from moderation.domain.routing import Routing
 from moderation.domain.routing import route as decide
 from moderation.features.decode import Picture, UndecodableImage
 from moderation.features.hashes import sha256, text_digest
+from moderation.features.ocr import Reader
 from moderation.pipeline.batch import Batch, Image, Text
 from moderation.pipeline.classify_image import classify_image
 from moderation.pipeline.classify_text import classify_text
+from moderation.pipeline.embed_image import embed_image
+from moderation.pipeline.read import part_name, read
 from moderation.storage.ids import new_id
 
 RETRY_SECONDS = 5.0
@@ -52,6 +57,9 @@ def score(
     decode: Decode,
     policy: Policy,
     now: datetime,
+    backbone: Sequence[ImageEmbedder] = (),
+    heads: Sequence[ImageHead] = (),
+    reader: Reader | None = None,
 ) -> list[Scored]:
     """Score each of `posts`, by what scores items; nothing is kept of them.
 
@@ -72,8 +80,11 @@ def score(
         if isinstance(picture, UndecodableImage):
             raise picture
         batch.images.append(Image(ids[index], part.name, sha256(part.data), picture))
+    read(batch, reader)
     classify_text(batch, text)
     classify_image(batch, image)
+    if heads:  # nothing is kept, so nobody else needs the vectors
+        embed_image(batch, backbone, heads)
     return [_scored(batch, one, parts, policy) for one, parts in zip(ids, posts, strict=True)]
 
 
@@ -82,6 +93,8 @@ def _scored(batch: Batch, identifier: UUID, parts: Sequence[Part], policy: Polic
     by_kind: dict[str, dict[str, float]] = {}
     signals = batch.signals.get(identifier, [])
     judged = {signal.part for signal in signals if signal.scores}
+    # What a picture says is said by the picture.
+    kinds |= {part_name(part.name): "image" for part in parts if part_name(part.name) in judged}
     if judged != set(kinds):
         # A score of 0 would say that it was looked at.
         raise Unavailable(

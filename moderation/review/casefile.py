@@ -30,6 +30,7 @@ from moderation.review import (
     appeals,
     clusters,
     force,
+    lines,
     listing,
     marks,
     measures,
@@ -124,7 +125,7 @@ def load(
 def kept_back(file: CaseFile) -> CaseFile:
     """The same file without its texts, nor what quotes them: for whoever has not revealed what is grave."""
     parts = tuple(
-        replace(part, text="", spans=(), normalised=None, seen=None, kept_back=not part.gone)
+        replace(part, text="", spans=(), lines=(), normalised=None, seen=None, kept_back=not part.gone)
         if isinstance(part, TextView)
         else part
         for part in file.parts
@@ -146,7 +147,7 @@ def _file(
     mine = next((row for row in made if row.case_id == case.id and row.person_id == person.person_id), None)
     reports = () if hidden else _reports(session, case.item_id, key)
     appeal = _appeal(reading, case)
-    matches = () if hidden else _matches(session, first.matches if first else ())
+    matches = () if hidden else _matches(session, [*(first.matches if first else ()), *case.matches])
     signals = {} if hidden else _signals(session, case.item_id)
     return CaseFile(
         case=listing.view(case, now),
@@ -186,7 +187,8 @@ def _occasion(case: Case, reports: Sequence[ReportView], appeal: AppealView | No
     """What brought the case here beside the machine, in a sentence; the machine's own reasons follow."""
     if appeal is not None:
         return (f"The {appeal.by} asks that the decision be looked at again.",)
-    said = []
+    found_by = dict.fromkeys(match["bank"] for match in case.matches)
+    said = [f"A search through what was there before found it by the bank {bank}." for bank in found_by]
     if case.reason == CaseReason.CONFLICT:
         said.append("Opinions differ; somebody has to settle it.")
     if reports:
@@ -222,7 +224,7 @@ def _part(part: Part, key: Key | None) -> TextView | ImageView:
     place = ("parts", "content", str(part.item_id), str(part.position))
     text = _opened(key, part.content, *place)
     if text is None:
-        return TextView(part.name, "", part.position, gone=True)
+        return TextView(part.name, "", part.position, gone=True, read_in=part.derived_from)
     folded = normalised(text)
     return TextView(
         part.name,
@@ -230,6 +232,8 @@ def _part(part: Part, key: Key | None) -> TextView | ImageView:
         part.position,
         normalised=folded if folded != text else None,
         language=part.language if part.language not in {"en", "und"} else None,
+        read_in=part.derived_from,
+        lines=lines.of_part(part, key),
     )
 
 
@@ -317,6 +321,9 @@ def _matches(session: Session, found: Sequence[Mapping[str, Any]]) -> tuple[Matc
             view=match.get("view", ""),
             start=match.get("start"),
             end=match.get("end"),
+            distance=match.get("distance"),
+            source=match.get("source"),
+            quarantined=match.get("quarantined", False),
         )
         for match in found
     )

@@ -58,10 +58,12 @@ def record(
     now: datetime,
     state: ItemState = ItemState.DONE,
     kinds: Mapping[UUID, Collection[str]] | None = None,
+    supersedes: Mapping[UUID, UUID] | None = None,
 ) -> list[Recorded]:
     """Record machine outcomes for items whose rows the caller has locked, and end their leases.
 
-    `kinds` are those of each item's parts; whoever does not know them has them looked up, all at once.
+    `kinds` are those of each item's parts; whoever does not know them has them looked up, all at once. With
+    `supersedes` every item has a decision in force, which ends now.
     """
     if not outcomes:
         return []
@@ -70,6 +72,10 @@ def record(
     if kinds is None:
         kinds = sources.kinds_of(session, [item.id for item, _ in outcomes])
     rows = [_decision(*draft, policy, kinds.get(draft[0].id, ()), now) for draft in drafts]
+    if supersedes is not None:
+        for item, _ in outcomes:
+            _supersede(session, item.id, now)
+        rows = [row | {"supersedes": supersedes[row["item_id"]]} for row in rows]
     insert_many(session, Decision, rows)
     opened = [
         case_row(policy, item, decision, outcome.case, now)
@@ -156,7 +162,7 @@ def _decision(
         "category": routing.category,
         "reasons": list(routing.reasons),
         "findings": [_rounded(finding) for finding in outcome.findings],
-        "matches": [_named(match) for match in routing.matches],
+        "matches": [named(match) for match in routing.matches],
         "detectors": list(outcome.detectors),
         "decided_by": DecidedBy.MACHINE,
         "policy_version": policy.version,
@@ -180,7 +186,8 @@ def _rounded(finding: Mapping[str, Any]) -> dict[str, Any]:
     return {**finding, "probability": round(finding["probability"], 4)}
 
 
-def _named(match: Match) -> dict[str, Any]:
+def named(match: Match) -> dict[str, Any]:
+    """A match as a decision keeps it."""
     return {
         "part": match.part,
         "bank": match.bank,
@@ -193,9 +200,16 @@ def _named(match: Match) -> dict[str, Any]:
 
 def _found(match: Match) -> dict[str, Any]:
     """How and where it was found, of what does not simply equal the entry: numbers, never content."""
+    found: dict[str, Any] = {}
+    if match.source is not None:
+        found["source"] = match.source
+    if match.quarantined:
+        found["quarantined"] = True
     if match.how is How.EQUAL:
-        return {}
-    found: dict[str, Any] = {"how": match.how, "score": round(match.score, 4)}
+        return found
+    found |= {"how": match.how, "score": round(match.score, 4)}
+    if match.distance is not None:
+        found["distance"] = match.distance
     if match.view:
         found["view"] = match.view  # then it stands there in that view
     if match.start is not None and match.end is not None:

@@ -68,6 +68,7 @@ class PartInfo:
     kind: str
     media_type: str
     size: int
+    machine_read: bool = False  # nobody posted it: a machine read it in a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,9 @@ def of_item(session: Session, vault: Vault, item_id: UUID, now: datetime) -> Ite
         thread=named.get("thread"),
         parent=named.get("parent"),
         parts=tuple(
-            PartInfo(part.position, part.name, part.kind, part.media_type, part.size)
+            PartInfo(
+                part.position, part.name, part.kind, part.media_type, part.size, part.derived_from is not None
+            )
             for part in queue.parts_of(session, [item_id])
         ),
         decision=in_force,

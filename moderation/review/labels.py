@@ -19,6 +19,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, delete, exists, or_, select
 from sqlalchemy.orm import Session
 
+from models.backbone import unpacked
 from moderation import bundles
 from moderation.domain.cases import MINORS, CaseKind, CaseReason, CaseState, Stage, Verdict
 from moderation.domain.content import ItemState
@@ -28,11 +29,23 @@ from moderation.domain.signals import Category
 from moderation.governance import audit
 from moderation.governance.erasing.trained import key_of, reference
 from moderation.governance.restriction import restricted, set_apart
+from moderation.review import likeness
 from moderation.review.appealed import AppealState
 from moderation.storage import items as queue
 from moderation.storage.database import among, insert_many
 from moderation.storage.ids import lower_bound, new_id
-from moderation.storage.tables import Appeal, Bundle, BundleItem, Case, Decision, Item, Opinion, Part, Report
+from moderation.storage.tables import (
+    Appeal,
+    Bundle,
+    BundleItem,
+    Case,
+    Decision,
+    Item,
+    Opinion,
+    Part,
+    PartFeature,
+    Report,
+)
 from moderation.storage.vault import Vault
 
 __all__ = ["CATEGORIES", "DEFAULT_DAYS", "MOST_DAYS", "Exported", "Label", "Settled", "Source", "Wanted", "end",
@@ -246,17 +259,18 @@ def _agreement(given: Sequence[_Given], backing: Sequence[_Given]) -> Settled:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which labels are to leave, and for how many days."""
+    """Which labels are to leave, and for how many days: those of texts, or of `pictures` as their vectors."""
 
     since: datetime
     until: datetime
     category: str | None = None
     days: int = DEFAULT_DAYS
+    pictures: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A bundle as it was registered. `left_out`: labelled items with pictures, or without readable text."""
+    """A bundle as it was registered. `left_out`: labelled items that are not of the kind that was wanted."""
 
     id: UUID
     rows: int
@@ -266,7 +280,7 @@ class Exported:
 
 @dataclass(slots=True)
 class _Members:
-    """Whose texts went into a bundle (item -> author), and how many labelled items did not."""
+    """Who is in a bundle (item -> author), and how many labelled items are not."""
 
     authors: dict[UUID, UUID] = field(default_factory=dict)
     left_out: int = 0
@@ -277,7 +291,9 @@ def export(
 ) -> Exported:
     """Seal the labels wanted into `path` and its key into `key_path`, and register the bundle.
 
-    Items with pictures stay: people judged the whole, and the text alone may be harmless.
+    Items with pictures stay: people judged the whole, and the text alone may be harmless. With `wanted.pictures` it
+    is the other way round: only items of one picture and nothing else leave, as the vector that a backbone made of
+    it. The picture itself never does.
 
     Raises:
         InvalidInput: the category, the period or the number of days can't be; nothing is there to be exported;
@@ -321,16 +337,19 @@ def _rows(
     found = list(labels(session, now, since=wanted.since, until=wanted.until, category=wanted.category))
     for start in range(0, len(found), _AT_ONCE):
         chunk = found[start : start + _AT_ONCE]
-        texts = _texts(session, vault, [label.item_id for label in chunk])
+        ids = [label.item_id for label in chunk]
+        said: Mapping[UUID, Mapping[str, Any]] = (
+            _vectors(session, vault, ids) if wanted.pictures else _texts(session, vault, ids)
+        )
         for label in chunk:
-            text = texts.get(label.item_id)
-            if not text:
+            content = said.get(label.item_id)
+            if not content:
                 members.left_out += 1
                 continue
             members.authors[label.item_id] = label.author_id
             yield {
                 "ref": reference(vault, bundle, label.item_id),
-                "text": text,
+                **content,
                 "labels": dict(label.labels),
                 "policy_version": label.policy_version,
                 "propensity": label.propensity,
@@ -341,7 +360,7 @@ def _rows(
             }
 
 
-def _texts(session: Session, vault: Vault, ids: Sequence[UUID]) -> dict[UUID, str]:
+def _texts(session: Session, vault: Vault, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     """The text of those of `ids` that are nothing but text and can be read, several parts line by line."""
     keys = vault.item_keys(ids)
     parts: dict[UUID, list[Part]] = defaultdict(list)
@@ -354,8 +373,31 @@ def _texts(session: Session, vault: Vault, ids: Sequence[UUID]) -> dict[UUID, st
                 keys[item].decrypt(part.content or b"", "parts", "content", str(item), str(part.position))
                 for part in mine
             ]
-            texts[item] = "\n".join(one.decode() for one in opened)
+            if text := "\n".join(one.decode() for one in opened):
+                texts[item] = {"text": text}
     return texts
+
+
+def _vectors(session: Session, vault: Vault, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """The vector of those of `ids` that are one picture and nothing else, and by which backbone it was made."""
+    counted: dict[UUID, list[str]] = defaultdict(list)
+    for part in queue.parts_of(session, ids, posted=True):
+        counted[part.item_id].append(part.kind)
+    alone = [item for item, kinds in counted.items() if kinds == ["image"]]
+    keys = vault.item_keys(alone)
+    rows = session.scalars(
+        select(PartFeature).where(among(PartFeature.item_id, alone), PartFeature.name == likeness.EMBEDDING)
+    )
+    vectors: dict[UUID, dict[str, Any]] = {}
+    for row in rows:
+        if row.item_id not in keys:
+            continue
+        place = likeness.place(row.name, row.item_id, row.position)
+        vector = unpacked(keys[row.item_id].decrypt(row.value, *place))
+        # Four digits: what is stored has no more.
+        shown = [round(float(number), 5) for number in vector]
+        vectors[row.item_id] = {"embedding": shown, "maker": row.maker}
+    return vectors
 
 
 def _without_ended(
@@ -422,6 +464,7 @@ def _register(
     details = {
         "rows": sealed.rows,
         "category": wanted.category,
+        "holds": "pictures" if wanted.pictures else "texts",
         "since": wanted.since.isoformat(),
         "until": wanted.until.isoformat(),
         "expires": expires.isoformat(),

@@ -5,6 +5,7 @@ Below everything else in this package, so that whoever finds a reason to ask peo
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -35,13 +36,16 @@ def open_case(
     appeal_id: UUID | None = None,
     reserved_for: UUID | None = None,
     stage: Stage = Stage.REVIEW,
+    matches: Sequence[Mapping[str, Any]] = (),
 ) -> UUID:
     """Open a case, or raise the open one of its kind: in priority, urgency and stage; its id.
 
-    A claim on it stays. Golden cases are never shared: each is a new one.
+    A claim on it stays. Golden cases are never shared: each is a new one. `matches` are shown with those of the
+    item's decisions.
     """
     row = case_row(policy, item, decision_id, draft, now)
     row |= {"appeal_id": appeal_id, "reserved_for": reserved_for, "stage": stage}
+    row |= {"matches": [dict(one) for one in matches]}
     insert = upsert(Case).values(row)
     graver = insert.excluded.severity > Case.severity
     identifier: UUID
@@ -63,6 +67,7 @@ def open_case(
                 ),
                 "stage": _either(insert.excluded.stage == Stage.ADJUDICATION, Stage.ADJUDICATION, Case.stage),
                 "appeal_id": func.coalesce(Case.appeal_id, insert.excluded.appeal_id),
+                "matches": Case.matches.op("||")(insert.excluded.matches),
             },
         ).returning(Case.id, Case.id == row["id"]),
         execution_options={"synchronize_session": False},

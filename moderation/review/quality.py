@@ -162,8 +162,10 @@ _BY_DETECTOR = text(f"""
             checked.decision_id IS NOT NULL AS looked_at,
             {_OVERTURNED} AS overturned
         FROM decisions d LEFT JOIN checked ON checked.decision_id = d.id
-        WHERE d.id >= :first AND d.decided_by = 'machine' AND d.route <> 'review' AND (d.matches = '[]' OR NOT
-            d.matches @> jsonb_build_array(jsonb_build_object('action', d.route, 'verified', true)))
+        WHERE d.id >= :first AND d.decided_by = 'machine' AND d.route <> 'review'
+            AND (d.matches = '[]' OR NOT EXISTS (
+                SELECT FROM jsonb_to_recordset(d.matches) AS m(action text, verified boolean, quarantined boolean)
+                WHERE m.action = d.route AND m.verified AND m.quarantined IS NOT TRUE))
     )
     SELECT detector, count(*), count(*) FILTER (WHERE looked_at OR overturned), count(*) FILTER (WHERE overturned)
     FROM alone WHERE detector IS NOT NULL GROUP BY detector ORDER BY detector

@@ -16,9 +16,10 @@ from moderation.storage.tables import Appeal, Case, Decision, Part, Report
 
 
 def kinds_of(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, set[str]]:
-    """Which kinds of parts each of these items has; one query for all."""
+    """Which kinds of parts were posted with each of these items; one query for all."""
     found: dict[UUID, set[str]] = {item: set() for item in ids}
-    rows = session.execute(select(Part.item_id, Part.kind).where(among(Part.item_id, ids)).distinct())
+    posted = select(Part.item_id, Part.kind).where(among(Part.item_id, ids), Part.derived_from.is_(None))
+    rows = session.execute(posted.distinct())
     for item, kind in rows:
         found[item].add(kind)
     return found

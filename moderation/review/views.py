@@ -97,12 +97,22 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class LineView:
+    """Code points [start, end) of a text that was read in a picture, and its four corners there, each in 0..1."""
+
+    start: int
+    end: int
+    corners: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TextView:
     """A text part. `normalised` is what banks compared, where that differs; `gone` if it can't be read any more.
 
     `kept_back` if it is grave and the person has not revealed it. `seen` is the text as the model read it, where a
     disguise was undone to score it; `marked_by` the model whose score the weighed spans moved. `language` is the
-    code of what screening took it for, if that is not English.
+    code of what screening took it for, if that is not English. `read_in` is the position of the picture in which a
+    machine read it, and `lines` say where.
     """
 
     name: str
@@ -115,6 +125,8 @@ class TextView:
     seen: Seen | None = None
     marked_by: str = ""
     language: str | None = None
+    read_in: int | None = None
+    lines: tuple[LineView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +161,9 @@ class ScoreBar:
 class MatchView:
     """An entry of a bank that a part matches: `how`, how nearly, and with which view of its text, if with one.
 
-    `verified` and `action` are as they were when it matched; `withdrawn` if the entry was taken out since.
+    `distance` is that of two pictures in bits of 256, `source` whose list the entry is from if not our own.
+    `verified`, `quarantined` and `action` are as they were when it matched; `withdrawn` if the entry was taken out
+    since.
     """
 
     part: str
@@ -164,6 +178,9 @@ class MatchView:
     view: str = ""
     start: int | None = None
     end: int | None = None
+    distance: int | None = None
+    source: str | None = None
+    quarantined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,3 +299,8 @@ class CaseFile:
     gone: bool = False  # the content has ended
     deleted_because: str | None = None
     failed: tuple[str, ...] = field(default=())  # detectors that could not speak
+
+    def written_in(self, position: int) -> TextView | None:
+        """What a machine read in the picture at this position."""
+        texts = (part for part in self.parts if isinstance(part, TextView))
+        return next((part for part in texts if part.read_in == position), None)

@@ -1,7 +1,7 @@
 """Identifiers: UUID version 7 (RFC 9562), whose first 48 bits are the time in milliseconds.
 
 Rows therefore lie in the order they came, and a month of items is one contiguous range of ids, which is
-what the partitions of `items`, `parts` and `signals` are cut by.
+what the partitions of `items`, `parts`, `part_features` and `signals` are cut by.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, TextClause, and_, exists, func, or_, select, text, update
+from sqlalchemy import Row, TextClause, and_, exists, func, or_, select, text, true, update
 from sqlalchemy.orm import Session
 
 from moderation.domain.content import ItemState, Lane
@@ -102,10 +102,12 @@ def lock_leased(session: Session, token: UUID, ids: Sequence[UUID]) -> set[UUID]
     )
 
 
-def parts_of(session: Session, ids: Sequence[UUID]) -> Sequence[Part]:
-    """All parts of `ids`, by item and position."""
+def parts_of(session: Session, ids: Sequence[UUID], *, posted: bool = False) -> Sequence[Part]:
+    """All parts of `ids`, by item and position; with `posted` without the texts that were read in pictures."""
     return session.scalars(
-        select(Part).where(among(Part.item_id, ids)).order_by(Part.item_id, Part.position)
+        select(Part)
+        .where(among(Part.item_id, ids), Part.derived_from.is_(None) if posted else true())
+        .order_by(Part.item_id, Part.position)
     ).all()
 
 

@@ -1,4 +1,4 @@
-"""Monthly partitions of `items`, `parts` and `signals`, cut by ranges of UUIDv7.
+"""Monthly partitions of `items`, `parts`, `part_features` and `signals`, cut by ranges of UUIDv7.
 
 A default partition catches what no month covers, so that a forgotten upkeep never refuses an item. Partitions are
 made and dropped by functions of the tables' owner (migration `0003_content`), because whoever runs the
@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, text
 
-PARTITIONED = ("items", "parts", "signals")
+PARTITIONED = ("items", "parts", "part_features", "signals")
 MONTHS_AHEAD = 3
 _LOCK = 7_203_001
 
@@ -45,7 +45,7 @@ def months(connection: Connection) -> list[date]:
 def drop_empty(connection: Connection, parent: str, month: date) -> bool:
     """Drop the partition of a month that is over, if nothing in it is needed any more; whether it was dropped.
 
-    Of `items` rows are needed until a month after their end, of `parts` and `signals` until their item's end.
+    Of `items` rows are needed until a month after their end, of the others until their item's end.
 
     Raises:
         sqlalchemy.exc.DBAPIError: no such table or month, or others were using it: try again another time.

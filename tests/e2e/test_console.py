@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from moderation import administration
 from moderation.domain.access import Role
 from moderation.governance import outbox
-from tests import browser, keyboard, pages, receiver, seeding
+from tests import browser, captions, keyboard, pages, receiver, seeding
 from tests.browser import Visitor
 from tests.service import Service, running
 
@@ -116,6 +116,54 @@ def test_the_door(console):
         visitor.page.get_by_role("textbox", name="Code").fill(account.authenticator.code())
         visitor.page.get_by_role("button", name="Continue").click()
         visitor.page.wait_for_url("**/console/queue?reason=bank")
+        assert visitor.watch.faults == {}
+
+
+# --- text in pictures ---
+
+
+def test_lines_read_in_a_picture_and_their_places_show_each_other(console):
+    settings = seeding.settings_of(console.service)
+    administration.create_bank(settings, "trips", "term", "spam", "review", allow=False)
+    administration.fill_bank(settings, "trips", [b"train to the coast"], "Seen before.", verified=True)
+    said = ("Lovely weather in Lisbon", "and a train to the coast", "leaves at nine")
+    (item,) = seeding.submit(
+        console.service, [seeding.post("read-1", "See the picture.", captions.saved(*said))]
+    )
+    (case,) = console.one("SELECT id FROM cases WHERE item_id = %s::uuid", item)
+    with console() as visitor:
+        page = visitor.page
+        visitor.go(f"/console/cases/{case}")
+        lines = page.locator(".line")
+        expect(lines).to_contain_text(said)
+        expect(page.locator(".places")).to_have_count(0)  # a blurred picture has nothing over it
+        assert pages.examine(visitor) == []
+        page.get_by_role("button", name="Reveal").click()
+        expect(page.locator(".places polygon")).to_have_count(3)
+        lies_over = """() => {
+          const [one, other] = ['.framed img', '.places'].map((which) => document.querySelector(which))
+            .map((element) => element.getBoundingClientRect());
+          return ['left', 'top', 'width', 'height'].map((side) => Math.abs(one[side] - other[side]));
+        }"""
+        for viewport in (browser.NARROW, browser.WIDE):
+            page.set_viewport_size(viewport)
+            page.wait_for_function("document.querySelector('.framed img').complete")
+            assert max(page.evaluate(lies_over)) < 1
+        assert pages.examine(visitor, looks=4) == []
+        here = page.locator(".places .here")
+        lines.nth(1).hover()
+        expect(here).to_have_attribute("data-line", "1")
+        page.mouse.move(0, 0)
+        expect(here).to_have_count(0)
+        page.locator('.places [data-line="2"]').hover()
+        expect(page.locator(".line.here")).to_have_text(said[2])
+        page.mouse.move(0, 0)
+        lines.nth(0).focus()
+        page.keyboard.press("ArrowDown")
+        expect(lines.nth(1)).to_be_focused()
+        expect(here).to_have_attribute("data-line", "1")
+        page.get_by_label("Show where text was read").uncheck()
+        expect(page.locator(".places")).to_be_hidden()
         assert visitor.watch.faults == {}
 
 

@@ -19,10 +19,11 @@ from moderation.domain.decisions import CaseDraft
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
 from moderation.governance import partners
+from moderation.pipeline.batch import PARTLY
 from moderation.review import decisions, opening
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
-from moderation.storage.tables import Decision, Item
+from moderation.storage.tables import Item, SignalRow
 from moderation.storage.vault import Vault
 from tests import fuzz, people, reviewing
 from tests.support import drain
@@ -131,12 +132,9 @@ def test_pictures_of_every_kind(client: TestClient, settings: Settings, database
     drain(settings)
     assert_screened(databases)
     with transaction(databases.content) as session:
-        failed = [
-            detector["name"]
-            for row in session.scalars(select(Decision)).all()
-            for detector in row.detectors
-            if detector["status"] == "failed"
-        ]
+        rows = session.scalars(select(SignalRow).where(SignalRow.status == "failed")).all()
+        # On a busy machine less of the long animation is looked at within its second.
+        failed = [row.detector for row in rows if row.evidence.get("cause") != PARTLY]
     assert set(failed) == {"decoder"}, "broken pictures fail in the decoder and nowhere else"
 
 

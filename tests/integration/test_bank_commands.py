@@ -33,13 +33,14 @@ def test_a_list_from_a_dry_run_to_its_end(say: Say, tmp_path: Path) -> None:
     hosts.write_text("# of May\nprizes.com\n\nhttps://PRIZES.com/\nco.uk\n+49 30 901820\n")
     made = ("create", "swindles", "--kind", "link", "--category", "fraud", "--action", "remove")
     assert say(*made) == (0, "Bank swindles is made and empty.\n")
-    status, said = say("add", "swindles", "--file", hosts, "--dry-run")
+    status, said = say("import", "swindles", "--file", hosts, "--dry-run")
     assert (status, said.splitlines()[0][:7]) == (0, "line 5:")
     assert "2 would be added, 0 known already, 1 twice in the list, 1 bad." in said
     assert (
-        "2 added, 0 known already, 1 twice in the list, 1 bad." in say("add", "swindles", "--file", hosts)[1]
+        "2 added, 0 known already, 1 twice in the list, 1 bad."
+        in say("import", "swindles", "--file", hosts)[1]
     )
-    assert "0 added, 2 known already" in say("add", "swindles", "--file", hosts, "--verified")[1]
+    assert "0 added, 2 known already" in say("import", "swindles", "--file", hosts, "--verified")[1]
     assert "swindles" in say("list")[1]
     assert say("off", "swindles") == (0, "Bank swindles is off.\n")
     assert "off" in say("list")[1]
@@ -62,10 +63,12 @@ def test_files_are_one_entry_each(say: Say, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["add", "words"], "Name the files"),
-        (["add", "words", "x.txt", "--file", "y.txt"], "Name the files"),
-        (["add", "words", "x.txt", "--dry-run"], "are for lists"),
-        (["add", "words", "--file", "nowhere.txt"], "can't be read"),
+        (["add", "words", "nowhere.txt"], "can't be read"),
+        (["import", "words", "--file", "nowhere.txt"], "can't be read"),
+        (["import", "words", "--file", "tests", "--form", "pdq"], "A folder holds pictures"),
+        (["export", "words"], "no bank named"),
+        (["export", "words", "--file", "pyproject.toml"], "no bank named"),
+        (["tune", "words"], "Say what to change"),
         (
             ["create", "c", "--kind", "claim", "--category", "spam", "--action", "remove"],
             "A person has to read",

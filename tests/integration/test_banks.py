@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,8 +17,9 @@ from moderation import worker
 from moderation.domain.errors import NotFound
 from moderation.domain.signals import How, Match
 from moderation.features.hashes import text_digest
-from moderation.governance import bank_loading, banks
+from moderation.governance import bank_judging, bank_loading, banks
 from moderation.governance.accounts import Scope
+from moderation.governance.bank_formats import Read, read_list
 from moderation.governance.bank_loading import About
 from moderation.pipeline.matchers import Matchers
 from moderation.settings import Settings
@@ -294,10 +296,10 @@ def test_another_process_sees_every_change_with_its_next_batch(
     assert turn() == [("words", "term")]
     with transaction(databases.content) as session:
         entry = session.scalars(select(BankEntry.id)).one()
-        banks.switch_entry(session, "words", entry, on=False, actor="operator", now=now)
+        bank_judging.switch_entry(session, "words", entry, on=False, actor="operator", now=now)
     assert turn() == []
     with transaction(databases.content) as session:
-        banks.switch_entry(session, "words", entry, on=True, actor="operator", now=now)
+        bank_judging.switch_entry(session, "words", entry, on=True, actor="operator", now=now)
         banks.switch(session, "words", on=False, actor="operator", now=now)
     assert turn() == []
     with transaction(databases.content) as session:
@@ -362,7 +364,7 @@ def test_two_people_at_one_entry_follow_each_other(databases: Databases, make: M
             session.execute(select(1))
             begun.set()
             try:
-                banks.verify(session, "words", entry, actor="operator", now=now)
+                bank_judging.verify(session, "words", entry, actor="operator", now=now)
             except NotFound as error:
                 refused.append(error.detail)
 
@@ -382,6 +384,11 @@ def test_two_people_at_one_entry_follow_each_other(databases: Databases, make: M
 # ---- lists ------------------------------------------------------------------------------------------------
 
 
+def listed(lines: list[str]) -> Iterator[Read]:
+    """What is read of a list of these lines."""
+    return read_list(io.BytesIO("\n".join(lines).encode()))
+
+
 def test_a_list_is_loaded_with_its_faults_told(databases: Databases, vault: Vault, make: Make) -> None:
     make("words", "term", "known one")
     lines = [
@@ -395,23 +402,23 @@ def test_a_list_is_loaded_with_its_faults_told(databases: Databases, vault: Vaul
     ]
     now = datetime.now(UTC)
     with transaction(databases.content) as session:
-        about, seen_lines = About("of May", verified=True), []
+        about, seen_records = About("of May", verified=True), []
         dry = bank_loading.fill(
             session,
             vault,
             "words",
-            lines,
+            listed(lines),
             about,
             actor="operator",
             now=now,
             dry=True,
-            progress=seen_lines.append,
+            progress=seen_records.append,
         )
         assert (dry.added, dry.known, dry.repeated, dry.bad) == (2_501, 1, 1, 1)
-        assert sum(seen_lines) == len(lines)
+        assert sum(seen_records) == len(lines) - 2, "but for the comment and the empty line"
         assert banks.size(session, "words") == 1
-        real = bank_loading.fill(session, vault, "words", lines, about, actor="operator", now=now)
-        again = bank_loading.fill(session, vault, "words", lines, about, actor="operator", now=now)
+        real = bank_loading.fill(session, vault, "words", listed(lines), about, actor="operator", now=now)
+        again = bank_loading.fill(session, vault, "words", listed(lines), about, actor="operator", now=now)
     assert (real.added, again.added, again.known) == (2_501, 0, 2_502)
     assert [number for number, _ in real.faults] == [5]
     with transaction(databases.content) as session:
@@ -430,8 +437,8 @@ def test_a_full_bank_takes_nothing_of_a_list(
         transaction(databases.content) as session,
     ):
         bank_loading.fill(
-            session, vault, "words", ["a{2}", "b{2}", "c{2}", "d{2}"], About(form="pattern"), actor="operator",
-            now=datetime.now(UTC),
+            session, vault, "words", listed(["a{2}", "b{2}", "c{2}", "d{2}"]), About(form="pattern"),
+            actor="operator", now=datetime.now(UTC),
         )  # fmt: skip
     with transaction(databases.content) as session:
         assert banks.size(session, "words") == 1

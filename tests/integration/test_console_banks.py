@@ -97,9 +97,9 @@ def test_the_distance_can_be_changed(lead: Member, databases: Databases) -> None
     assert added(lead, near) == 303
     changed = near.replace("see", "meet")
     assert "It finds nothing" in lead.post(f"{HERE}/try", data={"text": changed}).text
-    assert lead.post(f"{HERE}/distance", data={"distance": "0.5"}).status_code == 303
+    assert lead.post(f"{HERE}/tune", data={"distance": "0.5"}).status_code == 303
     assert "Resembles an entry" in lead.post(f"{HERE}/try", data={"text": changed}).text
-    assert lead.post(f"{HERE}/distance", data={"distance": "0.1"}).status_code == 422
+    assert lead.post(f"{HERE}/tune", data={"distance": "0.1"}).status_code == 422
     with transaction(databases.content) as session:
         assert session.scalars(select(AuditEvent.details).where(AuditEvent.action == "bank.tuned")).all() == [
             {"name": "words", "distance": 0.5}

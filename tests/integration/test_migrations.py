@@ -16,7 +16,9 @@ from moderation.storage.ids import new_id
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 MONTHS = ("202611", "202612", "202701", "202702")
-PARTITIONS = {f"{table}_p{month}" for table in ("items", "parts", "signals") for month in MONTHS}
+PARTITIONS = {
+    f"{table}_p{month}" for table in ("items", "parts", "part_features", "signals") for month in MONTHS
+}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +106,7 @@ def test_partitions_of_this_month_and_three_more(connection: Connection) -> None
 
 def test_new_months_are_added_as_time_goes_by(connection: Connection) -> None:
     created = partitions.ensure(connection, datetime(2026, 12, 31, 23, 59, tzinfo=UTC))
-    assert created == ["items_p202703", "parts_p202703", "signals_p202703"]
+    assert created == ["items_p202703", "parts_p202703", "part_features_p202703", "signals_p202703"]
     assert partitions.ensure(connection, datetime(2026, 12, 1, tzinfo=UTC)) == []
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from models import registry
-from models.registry import MANIFEST, ArtifactError, load, shipped
+from models.registry import KINDS, MANIFEST, ArtifactError, load, shipped
 from moderation import administration, cli, setup
 from moderation.domain.access import Role
 from moderation.domain.errors import Conflict, Forbidden, NotFound, Refusal
@@ -305,6 +305,26 @@ def test_a_champion_that_ships_no_more_gives_way_to_the_one_that_does(
     assert actions(databases).count("model.replaced") == 1
 
 
+def test_a_model_whose_name_ships_no_more_is_taken_out_and_its_successor_serves(
+    databases: Databases, settings: Settings
+) -> None:
+    with transaction(databases.content) as session:
+        session.add(
+            ModelRow(name="image-open-nsfw", version="1", kind="image", manifest_sha256="0" * 64,
+                     folder="image-open-nsfw/1", added_at=NOW)
+        )  # fmt: skip
+        models.point(session, "image-open-nsfw", CHAMPION, "1", NOW)
+        models.point(session, "image-nsfw", CHAMPION, None, NOW)
+    setup.prepare(settings)
+    with transaction(databases.content) as session:
+        serving = [one.name for one in models.wanted(session, settings.models, ("image",))]
+        event = session.scalars(select(AuditEvent).where(AuditEvent.action == "model.replaced")).one()
+        assert serving == ["image-nsfw"]
+        assert (event.subject_id, event.details["to"]) == ("image-open-nsfw", None)
+        # Decisions name it: it stays known.
+        assert session.get(ModelRow, ("image-open-nsfw", "1")) is not None
+
+
 def test_a_version_promoted_here_stays_through_an_upgrade_while_its_files_do(
     databases: Databases, settings: Settings, tmp_path: Path, trainer: By, promoter: By
 ) -> None:
@@ -411,7 +431,9 @@ def test_every_shipped_artifact_is_known_and_serves(databases: Databases, settin
         rows = session.scalar(
             select(func.count()).select_from(ModelRow).where(ModelRow.origin == Origin.SHIPPED)
         )
-    assert champions == {(manifest.name, manifest.version) for manifest in shipped()}
+    assert champions == {
+        (manifest.name, manifest.version) for manifest in shipped() if manifest.kind in KINDS
+    }
     assert rows == len(champions)
 
 

@@ -388,6 +388,17 @@ def test_a_match_was_wrong_if_people_were_milder_or_said_it_is_not_the_same(floo
         assert found.detectors == (Rate("model-hate", 1, 1, 0),), "the bank asked for less than was allowed"
 
 
+def test_a_match_in_quarantine_only_asked_people(floor: Floor) -> None:
+    held = Match("body", "known", "e1", "hate", BankAction.REMOVE, verified=True, quarantined=True)
+    floor.decided("removed for its score", Route.REMOVE, "hate", matches=(held,))
+    item = floor.decided("limited by a person", Route.REVIEW, "hate", matches=(held,))
+    floor.give(floor.person(), floor.case_of(item), "limit", "hate")
+    with transaction(floor.databases.content) as session:
+        found = quality.overturns(session, floor.now - DAY)
+    assert found.detectors == (Rate("model-hate", 1, 0, 0),), "the score led to it"
+    assert found.banks == (Rate("known", 2, 1, 0),), "to limit is not milder than to look"
+
+
 def test_what_somebody_chose_is_in_no_estimate(floor: Floor) -> None:
     item = floor.decided("post", Route.REMOVE, "hate")
     draft = blind_draft(CaseReason.REQUESTED, floor.policy, "hate")

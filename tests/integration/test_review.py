@@ -20,7 +20,7 @@ from moderation.domain.decisions import AccountMeasure, CaseDraft, Judgement
 from moderation.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from moderation.domain.routing import Route
 from moderation.domain.signals import BankAction, Match
-from moderation.governance import banks, erasure
+from moderation.governance import bank_judging, banks, erasure
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review import appeals, casefile, cases, decisions, golden, opinions, reports
 from moderation.review.appealed import By
@@ -367,7 +367,7 @@ def test_the_page_says_what_matched(load: Caseload, ann: PersonPrincipal, opened
     shown = MatchView("body", "known_spam", str(entry), "Sold twice.", verified=False, action="remove")
     assert opened(ann, case_id).matches == (shown,)
     with transaction(load.engine) as session:
-        banks.verify(session, "known_spam", entry, actor="operator", now=load.now)
+        bank_judging.verify(session, "known_spam", entry, actor="operator", now=load.now)
     assert opened(ann, case_id).matches == (shown,), "as it was when it matched"
     with transaction(load.engine) as session:
         banks.remove_entry(session, "known_spam", entry, actor="operator", now=load.now)

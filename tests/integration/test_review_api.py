@@ -16,14 +16,17 @@ from moderation.domain.cases import CaseReason
 from moderation.domain.decisions import CaseDraft
 from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
+from moderation.features.hashes import sha256
+from moderation.governance import banks
 from moderation.review import decisions, filters, opening
 from moderation.review.listing import Filter
 from moderation.settings import Settings
 from moderation.storage.database import Databases, transaction
-from moderation.storage.tables import AuditEvent, Case, CaseSkip, Decision, Item, PersonSession
+from moderation.storage.tables import AuditEvent, BankEntry, Case, CaseSkip, Decision, Item, PersonSession
 from moderation.storage.vault import Vault
-from tests import people, reviewing
+from tests import people, reviewing, scenes
 from tests.people import Member
+from tests.support import image_part, text_part
 
 
 @pytest.fixture
@@ -57,9 +60,15 @@ def case(client: TestClient, databases: Databases, policy: Policy, now: datetime
 
 
 def opened(
-    client: TestClient, databases: Databases, policy: Policy, now: datetime, name: str = "post-1"
+    client: TestClient,
+    databases: Databases,
+    policy: Policy,
+    now: datetime,
+    name: str = "post-1",
+    **changes: Any,
 ) -> UUID:
-    item = reviewing.decided(client, databases, policy, now, name, Route.REVIEW, "harassment")
+    item = reviewing.submitted(client, name, **changes)
+    reviewing.decide(databases, policy, item, now, Route.REVIEW, "harassment")
     with transaction(databases.content) as session:
         decision = decisions.in_force(session, [item], now)[item]
         draft = CaseDraft(CaseReason.UNCERTAIN, "harassment", 2, 0.6)
@@ -143,6 +152,34 @@ def test_a_case_is_skipped_noted_escalated_and_handed_over(
     assert lead.post("/v1/review/next").status_code == 204
     with transaction(databases.content) as session:
         assert session.scalars(select(CaseSkip)).one().reason is None
+
+
+def test_a_part_is_banked_from_its_case(
+    client: TestClient, moderator: Member, databases: Databases, vault: Vault, policy: Policy, now: datetime
+) -> None:
+    photo = scenes.saved(scenes.scene(3))
+    case = opened(client, databases, policy, now, parts=[text_part(), image_part(photo)])
+    with transaction(databases.content) as session:
+        for kind in ("image", "text"):
+            banks.create(
+                session, name=f"known_{kind}s", kind=kind, category="spam", action="remove", allow=False,
+                actor="operator", now=now,
+            )  # fmt: skip
+    path = f"/v1/review/cases/{case}/bank"
+    body = {"part": "photo", "bank": "known_images", "note": "The third today."}
+    answer = moderator.post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["fresh"]
+    with transaction(databases.content) as session:
+        entry = session.get_one(BankEntry, UUID(answer.json()["entry"]))
+        assert (entry.digest, entry.verified, entry.note) == (sha256(photo), False, "The third today.")
+        assert entry.features is not None
+    assert not moderator.post(path, json=body).json()["fresh"], "it is there once"
+    assert moderator.post(path, json=body | {"part": "body", "bank": "known_texts"}).status_code == 201
+    for changed, status in (({"part": "body"}, 422), ({"part": "film"}, 404), ({"bank": "nothing"}, 404)):
+        assert moderator.post(path, json=body | changed).status_code == status
+    near = client.post("/v1/hashes/match", files={"image": scenes.saved(scenes.mirrored(scenes.scene(3)))})
+    assert [one["verified"] for one in near.json()["matches"]] == [False]
 
 
 def test_saved_filters(moderator: Member, lead: Member) -> None:

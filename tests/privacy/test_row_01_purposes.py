@@ -39,9 +39,11 @@ DECRYPTS = {
     "moderation/delivery.py:_signer": SECRET,
     "moderation/demo_governance.py:_reference": MACHINE,
     "moderation/demo_review.py:_of_plain_demo": MACHINE,
+    "moderation/governance/bank_export.py:_features": "bank.exported",
+    "moderation/governance/bank_staging.py:_complete": MACHINE,  # to encrypt it for the row it belongs to
     "moderation/governance/bank_entries.py:_opened": MACHINE,  # what a matcher looks for
     "moderation/governance/bank_entries.py:values": SECRET,  # lists of our own
-    "moderation/governance/banks.py:add_part": MACHINE,  # to a digest; nobody is shown anything
+    "moderation/governance/bank_parts.py:add_part": MACHINE,  # to a digest; nobody is shown anything
     "moderation/governance/corrections.py:correct": MACHINE,  # to put the correction beside it
     "moderation/governance/erasing/receipts.py:_opens": MACHINE,  # to show that it opens no more
     "moderation/governance/erasing/trained.py:key_of": SECRET,
@@ -66,7 +68,10 @@ DECRYPTS = {
     "moderation/governance/secondfactor.py:check_totp": SECRET,
     "moderation/governance/subjects.py:_standing": MACHINE,  # to see whether two requests ask for the same
     "moderation/governance/subjects.py:view": "subject_request.viewed",
+    "moderation/pipeline/hash_files.py:_opened": MACHINE,  # hashes of banks' pictures
     "moderation/pipeline/normalise.py:_open": MACHINE,
+    "moderation/pipeline/rescan.py:_pictures": MACHINE,  # the machine's stage of before, for a new entry
+    "moderation/pipeline/rescan.py:_texts": MACHINE,
     "moderation/review/appeals.py:statement_of": "case.viewed",
     "moderation/review/casefile.py:_details": "case.viewed",
     "moderation/review/casefile.py:_opened": "case.viewed",
@@ -75,6 +80,8 @@ DECRYPTS = {
     "moderation/review/history.py:_opened": "item.viewed",
     "moderation/review/history.py:_reference": "author.viewed",
     "moderation/review/labels.py:_texts": "labels.exported",
+    "moderation/review/labels.py:_vectors": "labels.exported",
+    "moderation/review/lines.py:of_part": "case.viewed",
     "moderation/review/suggestion_bundles.py:_rows": "labels.exported",
 }
 VAULT = "moderation/storage/"  # keys that open keys

@@ -44,6 +44,8 @@ PLACES: dict[str, Place] = {
     "authors.reference": named("authors", "reference"),
     "items.details": named("items", "details"),
     "parts.content": lambda row: ("parts", "content", str(row), "0"),
+    "parts.layout": lambda row: ("parts", "layout", str(row), "1000"),
+    "part_features.value": lambda row: ("part_features", "value", str(row), "0", "hashes"),
     "reports.comment": reports.comment_place,
     "appeals.statement": appealed.statement_place,
     "case_notes.text": notes.place,

@@ -167,6 +167,8 @@ SILENT = {
     "governance/erasing/tombstones": "written with the erasure, which is recorded",
     "governance/outbox": "messages of what was recorded when it happened",
     "review/clusters": "what is derived of an item: sketches",
+    "review/likeness": "what is derived of an item: hashes and vectors of its pictures",
+    "review/reconsidering": "a label beside decisions and cases, whose events are recorded; the search itself is",
     "review/notes": "whoever takes a note records it: case.noted, case.escalated, opinion.given",
 }
 

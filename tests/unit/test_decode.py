@@ -1,20 +1,9 @@
-"""Guarded decoding: every hostile picture ends in a picture or a refusal, and the decoder lives on."""
+"""Guarded decoding: every hostile picture ends in a picture or a refusal, and every picture as people see it."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pickle
-import random
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,48 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from moderation.features import decode, decode_child, header
-from moderation.features.decode import Decoder, DecoderBroken, Picture, UndecodableImage, inspect
+from moderation.features import decode_child, header
+from moderation.features.decode import Decoder
 from tests import hostile
-from tests.hostile import gradient, saved
+from tests.hostile import gradient, outcome, saved
 
 PATIENCE = 60.0
 """Only a machine that stalls takes so long; slowness has a test of its own."""
-SLOW = hostile.png_just_allowed()
-"""Half a second of work and 200 MB, in 118 kB."""
 
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
     with Decoder(wall_seconds=PATIENCE) as decoder:
         yield decoder
-
-
-def outcome(decoder: Decoder, data: bytes) -> str:
-    try:
-        decoder.decode(data)
-    except UndecodableImage as refusal:
-        return refusal.code
-    return hostile.DECODED
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be collected does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] not in "ZX"
-
-
-def gone(pid: int, seconds: float = PATIENCE) -> bool:
-    until = time.monotonic() + seconds
-    while alive(pid) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not alive(pid)
-
-
-# --- what each picture becomes -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", hostile.CASES, ids=lambda case: case.name)
@@ -133,7 +93,7 @@ def test_alpha_that_hides_nothing_adds_no_variant(decoder: Decoder) -> None:
 
 
 def test_palette_alpha_is_composited(decoder: Decoder) -> None:
-    raw, composited = decoder.decode(hostile.palette_with_alpha()).frames
+    raw, composited, *_ = decoder.decode(hostile.palette_with_alpha()).frames
     assert int(composited.rgb.mean()) > int(raw.rgb.mean()) + 20
 
 
@@ -143,10 +103,101 @@ def test_sixteen_bit_grey_keeps_its_ramp(decoder: Decoder) -> None:
     assert np.abs(row - np.linspace(0, 255, 96)).max() <= 1
 
 
-def test_cmyk_keeps_its_colours(decoder: Decoder) -> None:
-    data = saved(Image.new("RGB", (64, 64), (200, 40, 40)).convert("CMYK"), "JPEG")
-    rgb = decoder.decode(data).frames[0].rgb
+@pytest.mark.parametrize(
+    ("colour", "channels", "mean"),
+    [(2, 3, 127), (4, 2, 127), (6, 4, 127)],
+    ids=["rgb", "grey-alpha", "rgba"],
+)
+def test_sixteen_bits_of_any_kind_keep_the_upper_eight(
+    decoder: Decoder, colour: int, channels: int, mean: int
+) -> None:
+    picture = decoder.decode(hostile.png16(colour, *[hostile.ramp16()] * channels))
+    raw = picture.frames[0].rgb.astype(int)
+    assert abs(raw.mean() - mean) < 2
+    assert np.abs(raw - (hostile.ramp16() >> 8)[..., None]).max() <= 1
+
+
+def test_what_sixteen_bit_grey_hides_is_white_on_a_page(decoder: Decoder) -> None:
+    raw, composited = decoder.decode(hostile.grey16_with_hidden()).frames
+    assert raw.rgb[0, 0].tolist() == [0x12] * 3
+    assert composited.rgb[0, 0].tolist() == [255] * 3
+    assert raw.rgb[0, -1].tolist() == composited.rgb[0, -1].tolist() == [0x80] * 3
+
+
+@pytest.mark.parametrize("make", [hostile.ycck, hostile.cmyk], ids=["ycck", "cmyk"])
+def test_four_channels_keep_their_colours(decoder: Decoder, make: Callable[[], bytes]) -> None:
+    rgb = decoder.decode(make()).frames[0].rgb
     assert np.abs(rgb.astype(int) - (200, 40, 40)).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [(mode, "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA")]
+    + [("L", "JPEG"), ("L", "WEBP"), ("1", "GIF"), ("L", "GIF"), ("LA", "AVIF"), ("L", "AVIF")],
+)
+def test_each_mode_comes_as_rgb(decoder: Decoder, mode: str, kind: str) -> None:
+    image = gradient().convert(mode)
+    found = decoder.decode(saved(image, kind)).frames[0].rgb
+    assert np.abs(found.astype(int) - np.asarray(image.convert("RGB"))).mean() < 4
+
+
+def test_a_mode_nobody_thought_of_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_child, "MODES", decode_child.MODES - {"LA"})
+    data = saved(gradient().convert("LA"), "PNG")
+    assert b"undecodable" in decode_child.answer(b"PNG ", data, 40_000_000)
+    assert b"refused" not in decode_child.answer(b"PNG ", saved(gradient(), "PNG"), 40_000_000)
+
+
+@pytest.mark.parametrize("page", [(255, 255, 255, 0), (0, 0, 0, 0)])
+def test_white_on_nothing_is_seen_on_a_black_page(decoder: Decoder, page: tuple[int, int, int, int]) -> None:
+    frames = {frame.variant: frame.rgb for frame in decoder.decode(hostile.white_on_nothing(page)).frames}
+    assert list(frames) == ["raw", "composited", "dark"]
+    assert (frames["composited"] == 255).all()
+    assert frames["dark"][100, 150].tolist() == [255] * 3
+    assert frames["dark"][30, 30].tolist() == [0] * 3
+
+
+def test_a_hole_in_white_is_seen_on_a_black_page(decoder: Decoder) -> None:
+    *_, dark = decoder.decode(hostile.holes_in_white()).frames
+    assert dark.variant == "dark"
+    assert (dark.rgb[100, 150].max(), dark.rgb[5, 5].min()) == (0, 255)
+
+
+def test_a_black_page_that_shows_no_more_is_not_looked_at(decoder: Decoder) -> None:
+    dark_ink = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
+    dark_ink.paste((90, 20, 60, 255), (50, 50, 200, 150))
+    corners = gradient(300, 200)
+    corners.putalpha(Image.new("L", corners.size, 255))
+    corners.putpixel((0, 0), (255, 255, 255, 0))
+    for image in (dark_ink, corners):
+        found = decoder.decode(saved(image, "PNG")).frames
+        assert [frame.variant for frame in found] == ["raw", "composited"]
+
+
+def test_an_odd_gamma_is_seen_as_browsers_show_it(decoder: Decoder) -> None:
+    raw, composited = decoder.decode(hostile.odd_gamma()).frames
+    assert (raw.variant, composited.variant) == ("raw", "composited")
+    assert np.median(raw.rgb) >= 240
+    seen, meant = composited.rgb.astype(int), np.asarray(gradient()).astype(int)
+    assert np.corrcoef(seen.ravel(), meant.ravel())[0, 1] > 0.9, "coarse, as it was stored"
+    assert [frame.variant for frame in decoder.decode(hostile.odd_gamma(0.45455)).frames] == ["raw"]
+    assert [frame.variant for frame in decoder.decode(hostile.odd_gamma(0.0)).frames] == ["raw"]
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(64, 48), (900, 40), (800, 700)]))
+def test_the_black_page_equals_one_mixed_at_full_size(seed: int, size: tuple[int, int]) -> None:
+    # It is computed from the white one after shrinking, which is far cheaper.
+    dice = np.random.default_rng(seed)
+    pixels = dice.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    pixels[..., :3] |= 0xE0
+    image = Image.fromarray(pixels)
+    _, samples = decode_child.decode(b"PNG ", saved(image, "PNG", compress_level=1), 40_000_000)
+    dark = next(small for _, variant, small in samples if variant == "dark")
+    page = Image.new("RGB", size, "black")
+    page.paste(image, mask=image.getchannel("A"))
+    expected = np.asarray(decode_child.shrunk(page)).astype(int)
+    assert np.abs(np.asarray(dark) - expected).max() <= 3
 
 
 @pytest.mark.parametrize(
@@ -203,270 +254,3 @@ def test_spread_takes_both_ends() -> None:
         [0, 1, 2, 3],
         [0, 33, 66, 99],
     ]
-
-
-# --- the header alone ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", header.FORMATS)
-@pytest.mark.parametrize("size", [(1, 1), (333, 77), (1023, 1025)])
-def test_inspect_reads_the_size(kind: header.Format, size: tuple[int, int]) -> None:
-    found = inspect(saved(gradient(*size), kind))
-    assert (found.format, found.width, found.height) == (kind, *size)
-    assert found.media_type == f"image/{kind.lower()}"
-
-
-@pytest.mark.parametrize("options", [{"lossless": True}, {"exif": b"Exif\0\0"}, {"quality": 10}])
-def test_inspect_reads_each_kind_of_webp(options: dict[str, object]) -> None:
-    found = inspect(saved(gradient(300, 200), "WEBP", **options))
-    assert (found.width, found.height) == (300, 200)
-
-
-def test_inspect_counts_scans_only_of_the_picture() -> None:
-    # A thumbnail in EXIF and an archive behind the end may hold any bytes, markers of scans included.
-    data = saved(gradient(), "JPEG", exif=b"Exif\0\0" + b"\xff\xda\x00\x02" * 200)
-    data += b"\x00\x02" + b"\xff\xda\x00\x02" * 200
-    assert inspect(data).format == "JPEG"
-
-
-def test_inspect_is_quick_on_the_largest_posts() -> None:
-    noise = random.Random(1).randbytes(header.MAX_BYTES - 2_000_000).replace(b"\xff", b"\xff\x00")
-    photo = saved(gradient(), "JPEG")[:-2] + noise + b"\xff\xd9"
-    boxes = saved(gradient(), "AVIF", speed=10) + b"\x00\x00\x00\x08free" * 1_000_000
-    start = time.process_time()
-    assert inspect(photo).format == "JPEG"
-    for data in (hostile.segment_flood(), boxes):
-        with pytest.raises(UndecodableImage):
-            inspect(data)
-    assert time.process_time() - start < 1.5
-
-
-def test_nested_boxes_do_not_exhaust_the_stack() -> None:
-    nest = b""
-    for _ in range(5_000):
-        nest = (len(nest) + 8).to_bytes(4) + b"moov" + nest
-    with pytest.raises(UndecodableImage):
-        inspect(b"\x00\x00\x00\x0cftypavif" + nest)
-
-
-@settings(deadline=None)
-@given(st.sampled_from(hostile.seeds()), st.binary(max_size=64), st.integers(0, 400))
-def test_inspect_gives_a_header_or_a_refusal(seed: bytes, splice: bytes, at: int) -> None:
-    with contextlib.suppress(UndecodableImage):
-        found = inspect(seed[:at] + splice + seed[at + len(splice) // 2 :])
-        assert 0 < found.width * found.height <= header.MAX_PIXELS
-
-
-def test_a_refusal_survives_pickling() -> None:
-    copy = pickle.loads(pickle.dumps(UndecodableImage("too_slow")))
-    assert (copy.code, str(copy)) == ("too_slow", header.SENTENCES["too_slow"])
-
-
-# --- the child -----------------------------------------------------------------------------------------
-
-
-def test_a_slow_picture_is_cut_off_and_the_next_one_is_not() -> None:
-    with Decoder(wall_seconds=PATIENCE) as decoder:
-        decoder.decode(saved(gradient(), "PNG"))
-        first = decoder.pid
-        assert first is not None
-        os.kill(first, signal.SIGSTOP)  # slower than any picture
-        decoder._wall = 0.1
-        assert outcome(decoder, SLOW) == "too_slow"
-        decoder._wall = PATIENCE
-        assert gone(first)
-        assert outcome(decoder, saved(gradient(), "PNG")) == hostile.DECODED
-        assert decoder.restarts == 1
-
-
-def test_a_greedy_picture_is_refused_and_the_next_one_is_not() -> None:
-    with Decoder(wall_seconds=PATIENCE, memory_bytes=100_000_000) as decoder:
-        assert outcome(decoder, SLOW) in ("too_much_memory", "undecodable", "crashed")
-        assert outcome(decoder, saved(gradient(), "PNG")) == hostile.DECODED
-
-
-def test_a_child_killed_in_mid_decode_costs_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Decoder(wall_seconds=PATIENCE) as decoder:
-        small = saved(gradient(), "PNG")
-        decoder.decode(small)
-        pid = decoder.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)  # or it might be done before it is killed
-        sent = threading.Event()
-        receive = decode._Child.receive
-
-        def receiving(child: Any, seconds: float) -> bytes:
-            sent.set()
-            return receive(child, seconds)
-
-        def kill() -> None:
-            sent.wait(PATIENCE)
-            time.sleep(0.05)
-            os.kill(pid, signal.SIGKILL)
-
-        monkeypatch.setattr(decode._Child, "receive", receiving)
-        killer = threading.Thread(target=kill)
-        killer.start()
-        results = decoder.decode_many([SLOW, small, small])
-        killer.join()
-        assert [getattr(result, "code", None) for result in results] == ["crashed", None, None]
-        assert decoder.restarts == 1
-
-
-def test_a_child_that_died_while_idle_costs_nothing() -> None:
-    with Decoder(wall_seconds=PATIENCE) as decoder:
-        decoder.decode(saved(gradient(), "PNG"))
-        pid = decoder.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        assert gone(pid)
-        assert outcome(decoder, saved(gradient(), "PNG")) == hostile.DECODED
-        assert decoder.restarts == 0
-
-
-def test_an_interrupted_call_leaves_no_answer_for_the_next(
-    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> Picture:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(decode, "_result", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            decoder.decode_many([saved(gradient(10, 10), "PNG"), saved(gradient(20, 20), "PNG")])
-    assert decoder.decode(saved(gradient(30, 30), "PNG")).width == 30
-
-
-def test_many_pictures_keep_their_order(decoder: Decoder) -> None:
-    pictures = [saved(gradient(10 + i, 10), "PNG") if i % 7 else b"nothing" for i in range(60)]
-    for i, result in enumerate(decoder.decode_many(pictures)):
-        if i % 7:
-            assert isinstance(result, Picture)
-            assert result.width == 10 + i
-        else:
-            assert isinstance(result, UndecodableImage)
-
-
-def test_large_pictures_both_ways_do_not_lock_up(decoder: Decoder) -> None:
-    # More than a pipe holds, in and out at once.
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8))
-    frames = [noise.rotate(90 * i) for i in range(4)]
-    data = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True, method=0)
-    assert len(data) > 2_000_000
-    assert all(isinstance(result, Picture) for result in decoder.decode_many([data] * 4))
-
-
-def test_the_child_has_given_up_its_rights(decoder: Decoder) -> None:
-    decoder.decode(saved(gradient(), "PNG"))
-    limits = Path(f"/proc/{decoder.pid}/limits").read_text(encoding="ascii")
-    found = {line[:26].strip(): line[26:46].strip() for line in limits.splitlines()}
-    assert found["Max open files"] == "3"
-    assert found["Max core file size"] == "0"
-    assert found["Max file size"] == "0"
-    assert int(found["Max address space"]) == decode.MEMORY_BYTES
-    assert int(found["Max cpu time"]) < 60
-    status = Path(f"/proc/{decoder.pid}/status").read_text(encoding="ascii")
-    assert "NoNewPrivs:\t1" in status
-    environment = Path(f"/proc/{decoder.pid}/environ").read_bytes()
-    assert b"HOME=" not in environment
-    assert len(list(Path(f"/proc/{decoder.pid}/fd").iterdir())) == 3
-
-
-def test_the_child_dies_with_its_parent() -> None:
-    program = (
-        "import os, sys, time\n"
-        "from moderation.features.decode import Decoder\n"
-        "decoder = Decoder(wall_seconds=60)\n"
-        "decoder.decode(sys.stdin.buffer.read())\n"
-        "print(decoder.pid, flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path.cwd()
-    )
-    assert parent.stdin
-    assert parent.stdout
-    with parent, parent.stdin as stdin, parent.stdout as stdout:
-        try:
-            stdin.write(saved(gradient(), "PNG"))
-            stdin.close()
-            child = int(stdout.readline())
-            # A stopped child can't notice that its pipe has closed: only the kernel's promise ends it.
-            os.kill(child, signal.SIGSTOP)
-        finally:
-            parent.kill()
-            parent.wait()
-        try:
-            assert gone(child)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-
-
-def test_nothing_is_left_open() -> None:
-    def open_files() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
-
-    before = open_files()
-    pids = []
-    for _ in range(3):
-        with Decoder(wall_seconds=PATIENCE) as decoder:
-            decoder.decode(saved(gradient(), "PNG"))
-            pids.append(decoder.pid)
-            decoder.close()
-            decoder.decode(saved(gradient(), "PNG"))
-            pids.append(decoder.pid)
-    assert open_files() == before
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
-
-
-def test_an_aged_child_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "RECYCLED_AFTER", 2)
-    with Decoder(wall_seconds=PATIENCE) as decoder:
-        pids = []
-        for _ in range(4):
-            decoder.decode(saved(gradient(), "PNG"))
-            pids.append(decoder.pid)
-        assert pids[0] == pids[1] != pids[2] == pids[3]
-        assert decoder.restarts == 0
-
-
-def test_a_child_that_never_starts_is_said_to_be_broken(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    broken = tmp_path / "child.py"
-    broken.write_text("raise SystemExit(1)", encoding="utf-8")
-    monkeypatch.setattr(decode, "_CHILD", broken)
-    with Decoder() as decoder, pytest.raises(DecoderBroken):
-        decoder.decode(saved(gradient(), "PNG"))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"",
-        b"nonsense",
-        b"[]\n",
-        b'{"refused": "no such code"}\n',
-        b'{"width": 1, "height": 1, "total": 1, "reached": 1, "frames": []}\n',
-        b'{"width": 1, "height": 1, "total": 1, "reached": 1, "frames": [[0, "raw", 1, 1]]}\nxx',
-        b'{"width": 1, "height": 1, "total": 1, "reached": 1, "frames": [[0, "raw", 1, 1]]}\nxxxx',
-        b'{"width": 1, "height": 1, "total": 1, "reached": 1, "frames": [[0, "raw", -1, -1]]}\nxxx',
-        b'{"width": 1, "height": 1, "total": 1, "reached": 1, "frames": [[0, "odd", 1, 1]]}\nxxx',
-        b'{"width": 1, "height": 1, "total": 1, "reached": 1, "frames": [[0, [], 1, 1]]}\nxxx',
-        b"[" * 100_000 + b"\n",
-    ],
-)
-def test_the_child_is_not_believed(answer: bytes) -> None:
-    with pytest.raises(decode._ChildLost):
-        decode._result(header.Header("PNG", 1, 1), answer)
-
-
-def test_mutated_pictures_end_in_a_picture_or_a_refusal(decoder: Decoder) -> None:
-    dice = random.Random(20_261_122)
-    seeds = hostile.seeds()
-    results = decoder.decode_many([hostile.mutated(dice.choice(seeds), dice) for _ in range(600)])
-    decoded = sum(isinstance(result, Picture) for result in results)
-    assert 100 < decoded < 500, "the mutations are all harmless or all fatal, and so test little"
-    assert all(isinstance(result, Picture | UndecodableImage) for result in results)
-    assert decoder.decode(saved(gradient(), "PNG")).width == 96

@@ -80,7 +80,7 @@ def test_content_is_where_it_is_known_to_be() -> None:
         if column.info["pii"] is Pii.CONTENT
     }
     assert content == {
-        "authors.reference", "items.details", "parts.content",
+        "authors.reference", "items.details", "parts.content", "parts.layout", "part_features.value",
         "people.email", "people.name", "people.totp_secret", "webhook_endpoints.secret",
         "invitations.email", "passkeys.credential", "person_sessions.challenge",
         "case_notes.text", "reports.comment", "appeals.statement",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from fastapi.responses import HTMLResponse, Response
@@ -13,16 +12,19 @@ from fastapi.responses import HTMLResponse, Response
 from api.auth import services
 from api.console import inputs
 from api.console.templating import how_found, render, see
+from api.hashed import asked, asked_by_hash, near_hash, uploaded
+from api.hashed import found as find
 from api.people import person
 from api.services import Services
 from moderation.domain.access import Permission
-from moderation.domain.errors import InvalidInput, TooLarge, Unavailable
+from moderation.domain.errors import InvalidInput, Unavailable
 from moderation.domain.signals import BankAction, BankKind, Category, Match
 from moderation.features.hashes import text_digest
 from moderation.governance import bank_lists, banks
+from moderation.governance.bank_lists import Show
+from moderation.governance.banks import Tuning
 from moderation.governance.sessions import PersonPrincipal
 from moderation.pipeline.matchers import Unembedded
-from moderation.review import wellness
 from moderation.review.views import Span
 from moderation.storage.database import transaction
 
@@ -37,10 +39,12 @@ SAID = {
     "created": "The bank is there; add what it should know.",
     "added": "Added. It matches from the next item on.",
     "unverified": "Added. Until somebody verifies it, a match only asks people.",
-    "known": "It is in the bank already; nothing was changed.",
     "verified": "Verified: a match now does what the bank asks for.",
+    "released": "Released: a match does what the bank asks for again.",
     "entry_on": "The entry matches again.",
     "entry_off": "The entry matches nothing any more.",
+    "known": "It is in the bank already; nothing was changed.",
+    "bytes": "Added by its bytes alone: there is too little in the picture to find near copies of it.",
     "removed": "The entry is gone; what it decided stays decided.",
     "on": "The bank is on.",
     "tuned": "Changed, from the next item on.",
@@ -52,10 +56,9 @@ HOLDS = {
     BankKind.TERM: "terms and patterns",
     BankKind.LINK: "links, hosts and contacts",
     BankKind.CLAIM: "claims, by what they mean",
-    BankKind.IMAGE: "pictures, by their bytes",
+    BankKind.IMAGE: "pictures, equal or nearly so",
 }
 TRIED = 10_000  # characters of a text that is tried
-DOINGS = ("verify", "on", "off", "remove")
 
 
 @router.get("/banks")
@@ -83,6 +86,8 @@ def create(
     action: Annotated[str, Form()],
     allow: Annotated[bool, Form()] = False,
     distance: Annotated[str, Form()] = "",
+    share: Annotated[str, Form()] = "",
+    source: Annotated[str, Form()] = "",
 ) -> Response:
     """Make a bank."""
     with transaction(held.databases.content) as session:
@@ -96,6 +101,8 @@ def create(
             actor=principal.actor,
             now=datetime.now(UTC),
             distance=_distance(distance),
+            sample_share=_share(share),
+            source=source,
         )
     return see(f"/console/banks/{name.strip()}", said="created")
 
@@ -109,6 +116,16 @@ def _distance(written: str) -> float | None:
         ) from error
 
 
+def _share(written: str) -> float:
+    """A share as people write it: in percent, 100 if nothing is written."""
+    try:
+        return float(written.replace("%", "").strip() or "100") / 100
+    except ValueError as error:
+        raise InvalidInput(
+            "The sample share is a number of percent such as 5; leave it empty for all."
+        ) from error
+
+
 @router.get("/banks/{name}")
 def show(
     request: Request,
@@ -118,9 +135,10 @@ def show(
     said: str = "",
     before: str = "",
     show: str = "",
+    search: str = "",
 ) -> HTMLResponse:
     """One bank with its entries, newest first; what they say only for whoever may add to it."""
-    return _page(request, held, principal, name, said=said, before=before, show=show)
+    return _page(request, held, principal, name, said=said, before=before, show=show, search=search)
 
 
 def _page(
@@ -132,16 +150,27 @@ def _page(
     said: str = "",
     before: str = "",
     show: str = "",
+    search: str = "",
     tried: str = "",
     found: Sequence[Match] | None = None,
 ) -> HTMLResponse:
     now = datetime.now(UTC)
-    unverified = inputs.one_of(show, "What to show", ("unverified",)) is not None
+    chosen = inputs.one_of(show, "What to show", tuple(Show))
     place = inputs.identifier(before, "The place to go on from")
     # A list may name people: who only looks after the numbers sees how many entries there are, and their digests.
     vault = held.vault if Permission.BANK_ADD in principal.permissions else None
+    near = near_hash(held, name, search, now) if search else ()
     with transaction(held.databases.content) as session:
-        entries = bank_lists.entries(session, name, now, before=place, unverified=unverified, vault=vault)
+        entries = bank_lists.entries(
+            session,
+            name,
+            now,
+            before=place,
+            show=Show(chosen) if chosen else None,
+            search=search,
+            near=near,
+            vault=vault,
+        )
         bank = bank_lists.one(session, name, now)
     here = f"/console/banks/{name}"
     last = entries[bank_lists.PAGE - 1].id if len(entries) > bank_lists.PAGE else None
@@ -150,7 +179,8 @@ def _page(
         "banks/show.html",
         bank=bank,
         entries=entries[: bank_lists.PAGE],
-        unverified=unverified,
+        show=chosen or "",
+        search=search,
         tried=tried,
         found=found,
         spans=[
@@ -159,8 +189,8 @@ def _page(
             if one.start is not None and one.end is not None and not one.view
         ],
         flash=SAID.get(said, ""),
-        first=inputs.address(here, {"show": show}) if before else "",
-        more=inputs.address(here, {"show": show, "before": last}) if last else "",
+        first=inputs.address(here, {"show": show, "search": search}) if before else "",
+        more=inputs.address(here, {"show": show, "search": search, "before": last}) if last else "",
     )
 
 
@@ -175,7 +205,7 @@ def try_text(
     with transaction(held.databases.content) as session:
         bank = banks.named(session, name)
         if bank.kind == BankKind.IMAGE:
-            raise InvalidInput("This bank holds pictures; a text can't be tried against it.")
+            raise InvalidInput("This bank holds pictures; look for one of them.")
         equal = banks.lookup(session, {(bank.kind, text_digest(text))}, now, only=name)
         snapshot = held.matchers.current(session, held.vault, now, only=name)
     found = [*equal.get((str(bank.kind), text_digest(text)), ())]
@@ -196,11 +226,39 @@ def try_text(
     return _page(request, held, principal, name, tried=text, found=list(known.values()))
 
 
-@router.post("/banks/{name}/distance")
-def tune(held: Held, principal: Manager, name: str, distance: Annotated[str, Form()] = "") -> Response:
-    """Change how near is near enough."""
+@router.post("/banks/{name}/look")
+def look(
+    request: Request,
+    held: Held,
+    principal: Adder,
+    name: str,
+    file: Annotated[UploadFile | None, File()] = None,
+    digits: Annotated[str, Form(alias="hash")] = "",
+) -> HTMLResponse:
+    """The entries that a picture, or its hash, equals or comes near to; the picture is not kept."""
     with transaction(held.databases.content) as session:
-        banks.tune(session, name, _distance(distance), actor=principal.actor, now=datetime.now(UTC))
+        if banks.kind_of(session, name) != BankKind.IMAGE:
+            raise InvalidInput("This bank holds no pictures; try a text against it.")
+    data = uploaded(held, file)
+    wanted = asked(request, data) if data is not None else asked_by_hash(digits)
+    if wanted is None:
+        raise InvalidInput("Choose a picture, or write its hash: 64 hexadecimal digits.")
+    return _page(request, held, principal, name, found=find(held, name, [wanted], datetime.now(UTC))[0])
+
+
+@router.post("/banks/{name}/tune")
+def tune(
+    held: Held,
+    principal: Manager,
+    name: str,
+    distance: Annotated[str, Form()] = "",
+    share: Annotated[str, Form()] = "",
+    source: Annotated[str, Form()] = "",
+) -> Response:
+    """Change how near is near enough, on which share of the items a match acts, and whose list it is."""
+    wanted: Tuning = {"distance": _distance(distance), "sample_share": _share(share), "source": source}
+    with transaction(held.databases.content) as session:
+        banks.tune(session, name, actor=principal.actor, now=datetime.now(UTC), **wanted)
     return see(f"/console/banks/{name}", said="tuned")
 
 
@@ -210,103 +268,3 @@ def switch(held: Held, principal: Manager, name: str, on: Annotated[bool, Form()
     with transaction(held.databases.content) as session:
         banks.switch(session, name, on=on, actor=principal.actor, now=datetime.now(UTC))
     return see(f"/console/banks/{name}", said="on" if on else "off")
-
-
-@router.post("/banks/{name}/entries")
-def add(
-    held: Held,
-    principal: Adder,
-    name: str,
-    text: Annotated[str, Form()] = "",
-    note: Annotated[str, Form()] = "",
-    expires: Annotated[str, Form()] = "",
-    verified: Annotated[bool, Form()] = False,
-    form: Annotated[str, Form()] = "",
-    file: Annotated[UploadFile | None, File()] = None,
-) -> Response:
-    """Add an entry from a text or a file; only who manages banks may add it as verified."""
-    now = datetime.now(UTC)
-    content = text.encode("utf-8", "replace")
-    if file is not None and file.filename:
-        most = held.settings.limits.body_bytes
-        content = file.file.read(most + 1)
-        if len(content) > most:
-            raise TooLarge(f"The file is larger than {most:,} bytes; choose a smaller one.")
-    trusted = verified and Permission.BANK_MANAGE in principal.permissions
-    with transaction(held.databases.content) as session:
-        added = banks.add_content(
-            session,
-            held.vault,
-            bank=name,
-            content=content,
-            note=note,
-            verified=trusted,
-            actor=principal.actor,
-            now=now,
-            expires_at=inputs.day(expires, "The end", end=True),
-            form=form or None,
-        )
-    said = "known" if not added.fresh else "added" if trusted else "unverified"
-    return see(f"/console/banks/{name}", said=said)
-
-
-@router.post("/banks/{name}/entries/{entry_id}")
-def change(held: Held, principal: Manager, name: str, entry_id: UUID, do: Annotated[str, Form()]) -> Response:
-    """Verify an entry, turn it on or off, or remove it."""
-    now = datetime.now(UTC)
-    if do not in DOINGS:
-        raise InvalidInput(f"What to do must be one of {', '.join(DOINGS)}.")
-    with transaction(held.databases.content) as session:
-        if do == "verify":
-            banks.verify(session, name, entry_id, actor=principal.actor, now=now)
-        elif do == "remove":
-            banks.remove_entry(session, name, entry_id, actor=principal.actor, now=now)
-        else:
-            banks.switch_entry(session, name, entry_id, on=do == "on", actor=principal.actor, now=now)
-    said = {"verify": "verified", "remove": "removed", "on": "entry_on", "off": "entry_off"}[do]
-    return see(f"/console/banks/{name}", said=said)
-
-
-@router.post("/banks/{name}/entries/{entry_id}/not-the-same")
-def not_the_same(
-    held: Held,
-    principal: Adder,
-    name: str,
-    entry_id: UUID,
-    case: Annotated[UUID, Form()],
-    disable: Annotated[bool, Form()] = False,
-) -> Response:
-    """Say that an entry did not mean the item of a case; who manages banks may turn the entry off with it."""
-    now = datetime.now(UTC)
-    with transaction(held.databases.content) as session:
-        row = wellness.visible(session, principal, case)
-        banks.not_the_same(session, name, entry_id, row.item_id, actor=principal.actor, now=now)
-        if disable and Permission.BANK_MANAGE in principal.permissions:
-            banks.switch_entry(session, name, entry_id, on=False, actor=principal.actor, now=now)
-    return see(f"/console/cases/{case}", said="not_the_same")
-
-
-@router.post("/cases/{case_id}/bank")
-def bank_this(
-    held: Held,
-    principal: Adder,
-    case_id: UUID,
-    bank: Annotated[str, Form()],
-    position: Annotated[int, Form()],
-    note: Annotated[str, Form()] = "",
-) -> Response:
-    """Add a part of a case's item to a bank, as an entry that nobody has verified yet."""
-    with transaction(held.databases.content) as session:
-        row = wellness.visible(session, principal, case_id)
-        banks.add_part(
-            session,
-            held.vault,
-            held.blobs,
-            bank=bank,
-            item_id=row.item_id,
-            position=position,
-            note=note,
-            actor=principal.actor,
-            now=datetime.now(UTC),
-        )
-    return see(f"/console/cases/{case_id}", said="banked")

@@ -67,6 +67,8 @@ SAID = {
     "noted": "The note is kept.",
     "banked": "Added to the bank. Until somebody verifies the entry, a match only asks people.",
     "not_the_same": "Noted: the entry does not mean this. It counts against the entry and its bank.",
+    "not_the_same_doubted": "Noted: the entry does not mean this. Until it is verified again it only asks people.",
+    "not_the_same_off": "Noted: the entry does not mean this. The entry is off now.",
     "undone": "Undone; nobody outside heard of it. The case is yours again.",
     "too_late": "That can't be undone any more; decide anew, or have it reversed.",
 }

@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 from api.auth import services
 from api.console import inputs
 from api.console.routes.holds import drawn
-from api.console.routes.media import View
 from api.console.templating import render
 from api.people import person
 from api.services import Services
 from moderation.domain.access import Permission
 from moderation.domain.errors import NotFound
 from moderation.domain.purposes import Purpose
+from moderation.features.rendition import View
 from moderation.governance import audit, evidence, keeping
 from moderation.governance.sessions import PersonPrincipal
 from moderation.storage.database import transaction

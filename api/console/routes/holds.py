@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 from api.auth import services
 from api.console import inputs
 from api.console.routes.login import refused
-from api.console.routes.media import View, rendition, sheet
 from api.console.templating import render, see
 from api.people import person
 from api.services import Services
 from moderation.domain.access import Permission
 from moderation.domain.errors import Gone, InvalidInput, NotFound, Refusal
+from moderation.features.rendition import MEDIA_TYPE, View, rendition, sheet
 from moderation.governance import audit, evidence, hold_lists, holds, preservation
 from moderation.governance.sessions import PersonPrincipal
 from moderation.storage.database import transaction
@@ -289,7 +289,7 @@ def drawn(request: Request, data: bytes | None, view: View) -> Response:
     picture = request.app.state.renditions.picture(data)
     return Response(
         rendition(sheet(picture), view),
-        media_type="image/webp",
+        media_type=MEDIA_TYPE,
         headers={"Cache-Control": "no-store", "Content-Disposition": "inline"},
     )
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from io import BytesIO
-from threading import Lock
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
-import numpy as np
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
-from PIL import Image, ImageFilter
 from sqlalchemy import select
 
 from api.auth import services
 from api.people import person
 from api.services import Services
 from moderation.domain.access import Permission
-from moderation.domain.errors import Forbidden, Gone, NotFound
-from moderation.features.decode import RGB, Decoder, Picture
+from moderation.domain.errors import Forbidden, Gone, NotFound, Unavailable
+from moderation.features.decode import Decoder, DecoderBroken, Picture
+from moderation.features.rendition import MEDIA_TYPE, View, rendition, sheet
 from moderation.governance import audit, erasure
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review import wellness
@@ -29,34 +27,41 @@ from moderation.storage.vault import VaultError
 
 router = APIRouter(prefix="/console", include_in_schema=False)
 
-View = Literal["blurred", "grey", "full"]
 Held = Annotated[Services, Depends(services)]
 Reader = Annotated[PersonPrincipal, Depends(person(Permission.CASE_READ))]
 Position = Annotated[int, Path(ge=0, le=32_767)]
-BLURRED_SIDE = 24
-GAP = 8
+RETRY_SECONDS = 5.0
 
 
 class Renditions:
-    """One guarded decoder for the pictures of this process's pages; its child starts with the first picture."""
+    """One guarded decoder for the pictures of this process; its child starts with the first picture.
+
+    It has a thread of its own, in which pictures wait for their turn: the child ends with the thread that started
+    it, and those that answer requests come and go.
+    """
 
     def __init__(self) -> None:
         self._decoder = Decoder()
-        self._turn = Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoding")
 
     def picture(self, data: bytes) -> Picture:
         """The picture in `data`, decoded in the child.
 
         Raises:
             moderation.features.decode.UndecodableImage: it can't be shown.
+            Unavailable: no child can be started.
         """
-        with self._turn:
-            return self._decoder.decode(data)
+        try:
+            return self._thread.submit(self._decoder.decode, data).result()
+        except DecoderBroken as error:
+            raise Unavailable(
+                "No picture can be decoded here just now; try again later.", retry_after=RETRY_SECONDS
+            ) from error
 
     def close(self) -> None:
-        """End the child."""
-        with self._turn:
-            self._decoder.close()
+        """End the child and the thread."""
+        self._thread.shutdown()
+        self._decoder.close()
 
 
 @router.get("/media/{case_id}/{position}")
@@ -85,7 +90,7 @@ def media(
     picture = request.app.state.renditions.picture(_opened(held, case.item_id, position, blob))
     return Response(
         rendition(sheet(picture), view),
-        media_type="image/webp",
+        media_type=MEDIA_TYPE,
         headers={"Cache-Control": "no-store", "Content-Disposition": "inline"},
     )
 
@@ -98,41 +103,3 @@ def _opened(held: Services, item_id: UUID, position: int, blob: str) -> bytes:
     except (VaultError, OSError):
         pass
     raise Gone("This picture has ended, or can't be read any more.")
-
-
-def sheet(picture: Picture) -> RGB:
-    """What people saw of a picture: on a white page if it is transparent, several moments of it if it moves."""
-    seen: dict[int, RGB] = {}
-    for frame in picture.frames:
-        if frame.index not in seen or frame.variant == "composited":
-            seen[frame.index] = frame.rgb
-    looks = [seen[index] for index in sorted(seen)]
-    if len(looks) == 1:
-        return looks[0]
-    height, width = (max(look.shape[axis] for look in looks) for axis in (0, 1))
-    rows = (len(looks) + 1) // 2
-    made = np.full((rows * (height + GAP) - GAP, 2 * width + GAP, 3), 255, np.uint8)
-    for place, look in enumerate(looks):
-        top, left = (place // 2) * (height + GAP), (place % 2) * (width + GAP)
-        made[top : top + look.shape[0], left : left + look.shape[1]] = look
-    return made
-
-
-def rendition(rgb: RGB, view: str) -> bytes:
-    """A picture as WebP, without any of its metadata.
-
-    `blurred` keeps at most 24 pixels a side, grey and muted, and blurs those: what the browser gets can't be
-    sharpened again.
-    """
-    image = Image.fromarray(np.ascontiguousarray(rgb))
-    if view == "blurred":
-        size = image.size
-        image = image.convert("L")
-        image.thumbnail((BLURRED_SIDE, BLURRED_SIDE), Image.Resampling.BOX)
-        image = image.filter(ImageFilter.GaussianBlur(1.6)).point(lambda value: 88 + value * 0.4)
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    elif view == "grey":
-        image = image.convert("L")
-    made = BytesIO()
-    image.save(made, "WEBP", quality=82, method=2)
-    return made.getvalue()

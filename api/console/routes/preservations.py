@@ -16,12 +16,12 @@ from api.auth import services
 from api.console import inputs
 from api.console.routes.holds import drawn
 from api.console.routes.login import refused
-from api.console.routes.media import View
 from api.console.templating import render, see
 from api.people import person
 from api.services import Services
 from moderation.domain.access import Permission
 from moderation.domain.errors import InvalidInput, NotFound, Refusal
+from moderation.features.rendition import View
 from moderation.governance import audit, hold_lists, preservation
 from moderation.governance.preservation import Package
 from moderation.governance.sessions import PersonPrincipal

@@ -162,6 +162,30 @@ document.addEventListener("click", (event) => {
   if (menu && !menu.contains(event.target)) menu.open = false;
 });
 
+/* ---- lines that were read in a picture: the line and its place show each other ----------------------------- */
+
+function pointAt(line, on) {
+  const part = line.closest(".part");
+  for (const one of $$(`[data-line="${line.dataset.line}"]`, part)) one.classList.toggle("here", on);
+}
+for (const part of $$(".part:has(.places)")) {
+  const lines = $$(".line", part);
+  for (const [arrives, goes] of [["pointerover", "pointerout"], ["focusin", "focusout"]]) {
+    part.addEventListener(arrives, (event) => { const line = event.target.closest("[data-line]"); if (line) pointAt(line, true); });
+    part.addEventListener(goes, (event) => { const line = event.target.closest("[data-line]"); if (line) pointAt(line, false); });
+  }
+  part.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const next = lines[lines.indexOf(event.target) + step];
+    if (!step || !lines.includes(event.target)) return;
+    event.preventDefault();
+    if (!next) return;
+    event.target.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+}
+
 /* ---- the palette ----------------------------------------------------------------------------------------- */
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/i;

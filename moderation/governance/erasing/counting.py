@@ -11,8 +11,12 @@ from sqlalchemy.orm import Session
 _COUNTS = {
     "authors": "SELECT count(*) FROM authors WHERE id = :author AND reference <> ''",
     "items": "SELECT count(*) FROM mine",
-    "texts": "SELECT count(*) FROM parts WHERE item_id IN (SELECT id FROM mine) AND blob IS NULL",
+    "texts": "SELECT count(*) FROM parts WHERE item_id IN (SELECT id FROM mine) AND blob IS NULL"
+    " AND derived_from IS NULL",
+    "texts_in_pictures": "SELECT count(*) FROM parts WHERE item_id IN (SELECT id FROM mine)"
+    " AND derived_from IS NOT NULL",
     "blobs": "SELECT count(*) FROM parts WHERE item_id IN (SELECT id FROM mine) AND blob IS NOT NULL",
+    "features": "SELECT count(*) FROM part_features WHERE item_id IN (SELECT id FROM mine)",
     "signals": "SELECT count(*) FROM signals WHERE item_id IN (SELECT id FROM mine)",
     "sketches": "SELECT count(*) FROM sketches WHERE item_id IN (SELECT id FROM mine)",
     "notes": "SELECT count(*) FROM case_notes WHERE item_id IN (SELECT id FROM mine)",
@@ -44,7 +48,17 @@ _ITEM_KEYS = text("""
 """)
 
 # Of one item only these are counted: the rest is the author's, who stays.
-_OF_ITEM = ("items", "texts", "blobs", "signals", "sketches", "notes", "golden")
+_OF_ITEM = (
+    "items",
+    "texts",
+    "texts_in_pictures",
+    "blobs",
+    "features",
+    "signals",
+    "sketches",
+    "notes",
+    "golden",
+)
 
 
 def of_content(session: Session, author_id: UUID, item_id: UUID | None = None) -> dict[str, int]:

@@ -30,6 +30,7 @@ from moderation.storage.tables import (
     GoldenItem,
     Item,
     Part,
+    PartFeature,
     PartnerItem,
     Report,
     SignalRow,
@@ -41,7 +42,7 @@ from moderation.storage.vault import Vault
 LEFT_BEHIND = timedelta(seconds=60)
 # What the end of a whole month leaves to its partition. Where that is not dropped, because something in the month
 # is kept, it goes with the item's row: without that no partition of theirs would ever be known to be over.
-LEFT_BY_MONTH = (Part, SignalRow)
+LEFT_BY_MONTH = (Part, PartFeature, SignalRow)
 
 
 @dataclass(frozen=True, slots=True)

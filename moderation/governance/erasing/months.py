@@ -90,7 +90,7 @@ def _end(
 
 def _drop(databases: Databases, month: date, now: datetime) -> list[str]:
     dropped = []
-    for parent in ("parts", "signals", "items"):
+    for parent in ("parts", "part_features", "signals", "items"):
         try:
             with transaction(databases.content) as session:
                 if partitions.drop_empty(session.connection(), parent, month):

@@ -173,9 +173,10 @@ def _readable(
             select(Part).where(among(Part.item_id, [identifier]), Part.content.is_not(None))
         )
         opened += [
-            f"parts.content of {identifier}"
+            f"parts.{column} of {identifier}"
             for part in parts
-            if _opens(key, part.content, "parts", "content", str(identifier), str(part.position))
+            for column, sealed in (("content", part.content), ("layout", part.layout))
+            if _opens(key, sealed, "parts", column, str(identifier), str(part.position))
         ]
     row = session.get(Author, author) if item is None and not whole else None
     _, whose = vault.keys_of(author, author)

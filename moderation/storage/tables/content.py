@@ -1,7 +1,7 @@
 """What is posted and what screening found in it.
 
-`items`, `parts` and `signals` are partitioned by month over ranges of UUIDv7 (`partitions.py`), so that
-expiry is mostly dropping a partition. They carry no foreign keys among themselves: a partition that others
+`items`, `parts`, `part_features` and `signals` are partitioned by month over ranges of UUIDv7 (`partitions.py`),
+so that expiry is mostly dropping a partition. They carry no foreign keys among themselves: a partition that others
 point to could not be dropped, and decisions outlive the items they are about.
 """
 
@@ -111,7 +111,11 @@ class Item(Base):
 
 
 class Part(Base):
-    """A text (encrypted in the row) or a picture (encrypted in the blob store) of an item."""
+    """A text (encrypted in the row) or a picture (encrypted in the blob store) of an item.
+
+    A text that was read in a picture is a part of its own, derived from the picture's; `layout` says where in the
+    picture each line stands, as JSON.
+    """
 
     __tablename__ = "parts"
     __table_args__ = (
@@ -129,6 +133,24 @@ class Part(Base):
     content: Mapped[bytes | None] = _part(Ciphertext, pii=Pii.CONTENT)
     language: Mapped[str | None] = _part(Text)  # of a text, as screening found it: ISO 639-1, or "und"
     blob: Mapped[str | None] = _part(Text)
+    derived_from: Mapped[int | None] = _part(SmallInteger)  # the position of the picture it was read in
+    layout: Mapped[bytes | None] = _part(Ciphertext, pii=Pii.CONTENT)
+
+
+class PartFeature(Base):
+    """What machines made of a picture to find its like again: its hashes, its vector, each as of one maker."""
+
+    __tablename__ = "part_features"
+    __table_args__ = (
+        CheckConstraint("name IN ('hashes','embedding')", name="name"),
+        {"postgresql_partition_by": "RANGE (item_id)"},
+    )
+
+    item_id: Mapped[UUID] = _part(Uuid, primary_key=True, pii=Pii.PSEUDONYM)
+    position: Mapped[int] = _part(SmallInteger, primary_key=True)
+    name: Mapped[str] = _part(Text, primary_key=True)
+    maker: Mapped[str] = _part(Text)
+    value: Mapped[bytes] = _part(Ciphertext, pii=Pii.CONTENT)
 
 
 class SignalRow(Base):

@@ -190,6 +190,8 @@ class Case(Base):
     claim_until: Mapped[datetime | None] = _decision(Moment)
     reserved_for: Mapped[UUID | None] = _decision(Uuid, ForeignKey("people.id"), pii=Pii.PSEUDONYM)
     appeal_id: Mapped[UUID | None] = _decision(Uuid)
+    # What a search for new entries of a bank found in an item that people have or had, as decisions keep it.
+    matches: Mapped[list[dict[str, Any]]] = _decision(JSONB, server_default=text("'[]'"))
 
 
 class Opinion(Base):

@@ -212,7 +212,9 @@ class Bank(Base):
         CheckConstraint("action IN ('remove','limit','review','label')", name="action"),
         # Two sentences that mean the same are no proof that either is false.
         CheckConstraint("kind <> 'claim' OR action IN ('review','label')", name="claim"),
-        CheckConstraint("distance BETWEEN 0 AND 1", name="distance"),
+        # Of pictures in bits, of everything else a share.
+        CheckConstraint("distance BETWEEN 0 AND CASE kind WHEN 'image' THEN 48 ELSE 1 END", name="distance"),
+        CheckConstraint("sample_share > 0 AND sample_share <= 1", name="sample_share"),
     )
 
     id: Mapped[UUID] = _bank(Uuid, primary_key=True)
@@ -225,6 +227,8 @@ class Bank(Base):
     created_at: Mapped[datetime] = _bank(Moment)
     distance: Mapped[float | None] = _bank(Double)  # how near is near enough; see `governance.banks`
     version: Mapped[int] = _bank(BigInteger, server_default=text("1"))  # counts changes of it or its entries
+    sample_share: Mapped[float] = _bank(Double, server_default=text("1"))  # of the items that match, acted on
+    source: Mapped[str | None] = _bank(Text)  # whose list it is, where it is not our own
 
 
 class BankEntry(Base):
@@ -232,11 +236,17 @@ class BankEntry(Base):
 
     Found by its digest; a text or picture is kept as no more than that. What can't be found by a digest is kept
     encrypted: a term, a host or a claim in `value`, and in `features` what near copies are found by. They may name
-    people (an address that is passed around, a swindler's number), and a sketch or vector tells of its text.
+    people (an address that is passed around, a swindler's number), and a sketch, vector or picture's hash tells of
+    what it was made of.
     """
 
     __tablename__ = "bank_entries"
-    __table_args__ = (UniqueConstraint("bank_id", "digest"), Index("ix_bank_entries_digest", "digest"))
+    __table_args__ = (
+        UniqueConstraint("bank_id", "digest"),
+        Index("ix_bank_entries_digest", "digest"),
+        Index("ix_bank_entries_version", "bank_id", "version"),
+        Index("ix_bank_entries_quarantined", "bank_id", postgresql_where=text("quarantined_at IS NOT NULL")),
+    )
 
     id: Mapped[UUID] = _bank(Uuid, primary_key=True)
     bank_id: Mapped[UUID] = _bank(Uuid, ForeignKey("banks.id", ondelete="CASCADE"))
@@ -251,3 +261,71 @@ class BankEntry(Base):
     value: Mapped[bytes | None] = _bank(Ciphertext, pii=Pii.CONTENT)
     features: Mapped[bytes | None] = _bank(Ciphertext, pii=Pii.CONTENT)
     features_by: Mapped[str | None] = _bank(Text)  # what made them: those of another maker are made anew
+    version: Mapped[int] = _bank(BigInteger, server_default=text("0"))  # the bank's, with its last change
+    source: Mapped[str | None] = _bank(Text)  # None: the bank's
+    # Since when it only asks people, because it matched far more than ever; and when a person let it go on.
+    quarantined_at: Mapped[datetime | None] = _bank(Moment)
+    released_at: Mapped[datetime | None] = _bank(Moment)
+    last_matched_at: Mapped[datetime | None] = _bank(Moment)  # to the day: from when its retention counts
+
+
+class BankReference(Base):
+    """Whose list an imported entry came from and what it is called there: what is withdrawn by all of them goes."""
+
+    __tablename__ = "bank_references"
+    __table_args__ = (Index("ix_bank_references_reference", "source", "reference"),)
+
+    entry_id: Mapped[UUID] = _bank(Uuid, ForeignKey("bank_entries.id", ondelete="CASCADE"), primary_key=True)
+    source: Mapped[str] = _bank(Text, primary_key=True)
+    reference: Mapped[str] = _bank(Text, primary_key=True)  # empty where the list has no names for entries
+
+
+class BankRemoval(Base):
+    """An entry that left a bank, and the bank's version with that: how whoever holds a copy hears of it."""
+
+    __tablename__ = "bank_removals"
+
+    bank_id: Mapped[UUID] = _bank(Uuid, ForeignKey("banks.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = _bank(BigInteger, primary_key=True)
+    entry_id: Mapped[UUID] = _bank(Uuid, primary_key=True)
+    removed_at: Mapped[datetime] = _bank(Moment)
+
+
+class BankHit(Base):
+    """How many items an entry matched within an hour; and in one bit of 63 for each, of how many authors at least.
+
+    Without a foreign key: an entry that is removed meanwhile must not fail the batch that it matched. What is left
+    of it goes with its hour.
+    """
+
+    __tablename__ = "bank_hits"
+    __table_args__ = (Index("ix_bank_hits_hour", "hour"),)
+
+    entry_id: Mapped[UUID] = _bank(Uuid, primary_key=True)
+    hour: Mapped[datetime] = _bank(Moment, primary_key=True)
+    hits: Mapped[int] = _bank(Integer)
+    authors: Mapped[int] = _bank(BigInteger, server_default=text("0"))
+
+
+class Rescan(Base):
+    """A search for a bank's entries in everything that is retained: how far it came and what it found."""
+
+    __tablename__ = "rescans"
+    __table_args__ = (
+        Index("uq_rescans_open", "bank_id", "dry", unique=True, postgresql_where=text("finished_at IS NULL")),
+    )
+
+    id: Mapped[UUID] = _bank(Uuid, primary_key=True)
+    bank_id: Mapped[UUID] = _bank(Uuid, ForeignKey("banks.id", ondelete="CASCADE"))
+    dry: Mapped[bool] = _bank(Boolean)
+    since_version: Mapped[int] = _bank(BigInteger)  # only entries that changed after it are looked for
+    version: Mapped[int] = _bank(BigInteger)  # the bank's when it began
+    started_by: Mapped[str] = _bank(Text)
+    started_at: Mapped[datetime] = _bank(Moment)
+    cursor: Mapped[UUID | None] = _bank(Uuid)  # the last item that was looked at
+    seen: Mapped[int] = _bank(BigInteger, server_default=text("0"))
+    matched: Mapped[int] = _bank(BigInteger, server_default=text("0"))
+    changed: Mapped[int] = _bank(
+        BigInteger, server_default=text("0")
+    )  # decided anew, or brought before people
+    finished_at: Mapped[datetime | None] = _bank(Moment)
