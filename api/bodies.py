@@ -29,7 +29,7 @@ SMALL_BODY = 65_536
 # What a form of the console, or the JSON of anything but items, may have.
 FORM_BYTES = 1_048_576
 OWN_CAP = {"/v1/items", "/v1/items/batch", "/v1/moderations", "/v1/hashes/match"}
-_UPLOAD = re.compile(r"/(?:console/banks/[^/]+/entries|v1/banks/[^/]+/(?:entries|import))")
+_UPLOAD = re.compile(r"/(?:console/banks/[^/]+/(?:entries|look)|v1/banks/[^/]+/(?:entries|import))")
 T = TypeVar("T")
 
 _item = TypeAdapter(ItemIn)

@@ -81,7 +81,9 @@ class NoteIn(Strict):
 class BankIt(Strict):
     """A part of the case's item that its like should be known by from now on."""
 
-    part: Name = Field(description="Of the item.", examples=["photo"])
+    part: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}(\.text)?$")] = Field(
+        description="Of the item; `photo.text` is what a machine read in `photo`.", examples=["photo"]
+    )
     bank: Name = Field(
         description="A bank of texts for a text, of pictures for a picture.", examples=["known_spam"]
     )

@@ -13,8 +13,10 @@ from datetime import datetime
 from threading import Lock
 from typing import Any, TypeVar
 
+import structlog
+
 from models import plugins
-from models.registry import Kind
+from models.registry import ArtifactError, Kind
 from models.runtime import Classifier
 from models.serving import Served
 from moderation.domain.content import Part, TextPart
@@ -31,6 +33,7 @@ from moderation.serving import Following
 from moderation.settings import Settings
 from moderation.storage.database import Databases
 
+log = structlog.get_logger()
 T = TypeVar("T")
 AT_ONCE = 2
 MOST_WAITING = 64
@@ -127,12 +130,23 @@ class Scoring:
         return Answer("+".join(f"{one.name}-{one.version}" for one in used), spoken, scored)
 
     def _reader(self, posts: Sequence[Sequence[Part]]) -> Reader | None:
-        """What reads the text in pictures; loaded with the first one."""
+        """What reads the text in pictures; loaded with the first one.
+
+        Raises:
+            Unavailable: it can't be loaded.
+        """
         if not self._reads or all(isinstance(part, TextPart) for parts in posts for part in parts):
             return None
         with self._decoding:
             if self._loaded is None:
-                self._loaded = Reader(self._model_threads)
+                try:
+                    self._loaded = Reader(self._model_threads)
+                except ArtifactError as error:
+                    log.error("reader_not_loaded", reason=str(error))  # noqa: TRY400 - the reason says it all
+                    raise Unavailable(
+                        "The text in pictures can't be read here; an operator finds the reason in the log.",
+                        retry_after=60.0,
+                    ) from error
             return self._loaded
 
     def _decode(self, pictures: Sequence[bytes]) -> Sequence[Picture | UndecodableImage]:

@@ -30,7 +30,7 @@ from moderation.review.bursts import BurstRule
 from moderation.serving import Following
 from moderation.settings import Settings
 from moderation.storage.blobs import FolderBlobs
-from moderation.storage.database import Databases, connect
+from moderation.storage.database import Databases, connect, transaction
 from moderation.storage.vault import Vault
 
 SCREENING_KINDS: tuple[Kind, ...] = ("text", "image", "backbone", "head")
@@ -105,6 +105,9 @@ def opened(settings: Settings, queue: str, dice: Callable[[], float] = DICE) -> 
                 settings, databases, vault, stack.enter_context(Decoder()), following, matchers, dice
             )
             stack.callback(tools.pictures.close)
+            with transaction(databases.content) as session:
+                # Millions of hashes without a segment take minutes, and the time of a job is limited.
+                tools.pictures.current(session, vault, jobs.utc_now())
             RegisteredJob.handlers = {jobs.SCREEN_JOB: _contained(_screening(settings, tools, following))}
         else:
             deliver = jobs.deliver_handler(settings, databases.content, vault)

@@ -326,6 +326,8 @@ def _result(header: Header, answer: bytes) -> Picture | UndecodableImage:
         if "refused" in facts:
             return UndecodableImage(facts["refused"])
         width, height, total, reached = (int(facts[key]) for key in ("width", "height", "total", "reached"))
+        if min(width, height) < 1 or width * height > MAX_PIXELS:
+            raise ValueError("an impossible size")  # whoever hashes a picture reckons with it
         frames, fine = _frames(facts["frames"], memoryview(answer)[end + 1 :])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _ChildLost("crashed") from error

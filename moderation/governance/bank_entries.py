@@ -8,7 +8,6 @@ keyed: the plain one of a telephone number could be guessed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,13 +23,12 @@ from moderation.features.fingerprints import Kept
 from moderation.features.folding import folded
 from moderation.features.hashes import sha256, text_digest
 from moderation.features.terms import Unusable
+from moderation.governance import bank_formats
+from moderation.governance.bank_formats import PDQ, SHA256
 from moderation.storage.database import among
 from moderation.storage.tables import BankEntry
 from moderation.storage.vault import Vault
 
-PDQ, SHA256 = "pdq", "sha256"
-"""Forms of a picture's entry that is known by a hash alone."""
-_HASH = re.compile(r"[0-9a-f]{64}")
 LITERAL, PATTERN = "literal", "pattern"
 MOST_PATTERNS = 200
 MOST = {BankKind.TERM: 100_000, BankKind.LINK: 200_000, BankKind.CLAIM: 10_000}
@@ -115,15 +113,12 @@ def _hash(content: bytes, form: str) -> Prepared:
         raise InvalidInput(
             f"form must be {PDQ} or {SHA256} in a bank of pictures, or left out with a picture."
         )
-    written = content.decode("utf-8", "replace").strip().lower()
-    if _HASH.fullmatch(written) is None:
-        raise InvalidInput("The hash of a picture is 64 hexadecimal digits; send all of them.")
+    try:
+        written = bank_formats.hexadecimal(content.decode("utf-8", "replace"), form)
+    except bank_formats.Unusable as error:
+        raise InvalidInput(str(error)) from error
     if form == SHA256:
         return Prepared(bytes.fromhex(written), form)
-    try:
-        hexadecimal(written, form)
-    except Unusable as error:
-        raise InvalidInput(str(error)) from error
     # Told apart from the digest of a picture's bytes, which may be the same number only by chance.
     digest = sha256(b"pdq:" + bytes.fromhex(written))
     return Prepared(
@@ -190,7 +185,8 @@ def load(
 ) -> list[Loaded]:
     """The entries of a bank that match now, opened, the oldest first.
 
-    `known` are those that were loaded before: what an entry says never changes, so only others are opened.
+    `known` are those that were loaded before: what an entry says never changes, so only others are opened. Whose it
+    is may change, when its list takes it back and another still holds it.
     """
     live = and_(BankEntry.bank_id == bank_id, (BankEntry.expires_at.is_(None)) | (BankEntry.expires_at > now))
     if not known:
@@ -199,18 +195,21 @@ def load(
     fresh: list[UUID] = []
     # As arrays, of which there are few: a row for each entry would take longer than all the rest.
     held_back = BankEntry.quarantined_at.is_not(None)
-    state = (BankEntry.verified, BankEntry.expires_at, BankEntry.features_by, held_back)
+    state = (BankEntry.verified, BankEntry.expires_at, BankEntry.features_by, held_back, BankEntry.source)
     alike = select(*state, func.array_agg(BankEntry.id)).where(live).group_by(*state)
-    for verified, expires_at, maker, quarantined, ids in session.execute(alike):
+    for verified, expires_at, maker, quarantined, source, ids in session.execute(alike):
+        now_is = (verified, expires_at, quarantined, source)
         for identifier in ids:
             one = known.get(identifier)
             if one is None or one.features_by != maker:
                 fresh.append(identifier)
-            elif (one.verified, one.expires_at, one.quarantined) == (verified, expires_at, quarantined):
+            elif (one.verified, one.expires_at, one.quarantined, one.source) == now_is:
                 entries.append(one)
             else:
                 entries.append(
-                    replace(one, verified=verified, expires_at=expires_at, quarantined=quarantined)
+                    replace(
+                        one, verified=verified, expires_at=expires_at, quarantined=quarantined, source=source
+                    )
                 )
     if fresh:
         entries += _opened(session, vault, and_(live, among(BankEntry.id, fresh)))

@@ -251,7 +251,9 @@ class _Xml:
                 f"This is no XML from line {error.lineno:,} on, so nothing of it was taken; fetch or save it again."
             ) from error
         except (ValueError, LookupError) as error:
-            raise InvalidInput("This XML names an encoding that it can't be read in; save it as UTF-8.") from error
+            raise InvalidInput(
+                "This XML names an encoding that it can't be read in; save it as UTF-8."
+            ) from error
 
     def taken(self) -> Iterator[tuple[int, dict[str, Any]] | Bad]:
         """The entries that are complete by now."""

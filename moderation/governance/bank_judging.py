@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from moderation.domain.errors import Conflict
+from moderation.domain.errors import Conflict, InvalidInput
 from moderation.governance import audit
 from moderation.governance.banks import NOT_THE_SAME, entry_of, note_change, stamp
 from moderation.storage.ids import lower_bound
-from moderation.storage.tables import AuditEvent, Bank, BankEntry
+from moderation.storage.tables import AuditEvent, Bank, BankEntry, Case, Decision
 
 COUNTED_FOR = timedelta(days=30)
 OFF_AT = 3
@@ -98,6 +98,19 @@ def not_the_same(
         events.append(audit.Event(actor, _TOLD[lowered], *subject, {"bank": name}))
     audit.record(session, events, now)
     return lowered
+
+
+def check_matched(session: Session, entry_id: UUID, item_id: UUID) -> None:
+    """Refuse to hear of an entry and an item that have nothing to do with each other.
+
+    Raises:
+        InvalidInput: the entry never matched the item.
+    """
+    named = [{"entry": str(entry_id)}]
+    decided = select(Decision.id).where(Decision.item_id == item_id, Decision.matches.contains(named))
+    found = select(Case.id).where(Case.item_id == item_id, Case.matches.contains(named))
+    if not session.scalar(select(or_(decided.exists(), found.exists()))):
+        raise InvalidInput("This entry did not match this item, so nothing was noted; load the case again.")
 
 
 def _lowered(session: Session, entry: BankEntry, now: datetime) -> Lowered:

@@ -75,7 +75,7 @@ def fill(
     Raises:
         NotFound: there is no such bank.
         InvalidInput: a note too long; an end in the past; a list that can't be read.
-        TooLarge: the bank would hold more than it can; nothing is added then.
+        TooLarge: the bank would hold more than it can; nothing is added then, and `dry` says so too.
     """
     bank = banks.named(session, name)
     bank_rules.check_about(about.note, about.expires_at, now, None)
@@ -95,14 +95,17 @@ def fill(
             bank = banks.named(session, name, lock=True)
         bank_staging.settle(session, filled)
         gone = bank_staging.compare(session, bank, filled)
+        room = Prepared(b"", PATTERN if patterns else None)
         if dry:
             filled.removed = len(gone)
+            more = bank_staging.fresh_patterns(session, bank) if patterns else 0
+            banks.check_room(session, bank, room, filled.added - filled.removed, more)
         else:
             said: dict[str, object] = {"bank": bank.name, "verified": about.verified}
             if about.source is not None:
                 said["source"] = about.source
             bank_staging.apply(session, vault, bank, gone, filled, said, actor, now)
-            banks.check_room(session, bank, Prepared(b"", PATTERN if patterns else None))
+            banks.check_room(session, bank, room)
     return filled
 
 
@@ -127,7 +130,7 @@ def _row(
         made = _prepared(vault, kind, one, about.form)
         if one.expires_at is not None and one.expires_at <= now:
             raise InvalidInput("This entry has ended already.")
-        bank_rules.check_about(one.note, None, now, one.category)
+        bank_rules.check_about(one.note, one.expires_at, now, one.category)
         bank_rules.checked_source(one.source)
     except InvalidInput as refused:
         filled.fault(one.line, refused.detail)

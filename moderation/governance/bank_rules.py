@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from math import isfinite
 from uuid import UUID
 
@@ -15,6 +15,8 @@ from moderation.features import addresses, near_texts
 NOTE_LENGTH = 300
 SOURCE_LENGTH = 100
 LEAST_COSINE = 0.5
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+"""What ends later may end beyond the year 9999 where the database is, and nothing here could read it any more."""
 MATCH_BITS, REVIEW_BITS = 31, 48
 """Of 256: up to where pictures are taken for the same if a bank says nothing else, and to where people compare."""
 
@@ -37,14 +39,14 @@ def check_claim(action: str, *, allow: bool) -> None:
         )
 
 
-def check_distance(kind: str, distance: float | None, *, allow: bool) -> None:
-    """Refuse a distance that a bank of this kind can't have.
+def checked_distance(kind: str, distance: float | None, *, allow: bool) -> float | None:
+    """The distance, as a bank of this kind can have it.
 
     Raises:
         InvalidInput: it has none, or another range.
     """
     if distance is None:
-        return
+        return None
     if kind == BankKind.TERM:
         raise InvalidInput("A bank of terms matches what is equal; leave the distance out.")
     if allow:
@@ -58,12 +60,13 @@ def check_distance(kind: str, distance: float | None, *, allow: bool) -> None:
                 f"The distance of a bank of pictures is a whole number of bits from 0 to {REVIEW_BITS}, and "
                 f"{MATCH_BITS} if it is left out."
             )
-        return
+        return abs(distance)  # minus zero is no distance
     if kind == BankKind.LINK and distance != addresses.LIKENESS:
         raise InvalidInput("The distance of a bank of links is 1, to match look-alikes too, or left out.")
     least = {BankKind.TEXT: near_texts.LEAST, BankKind.CLAIM: LEAST_COSINE}.get(BankKind(kind), 0.0)
     if not least <= distance <= 1:
         raise InvalidInput(f"The distance of a bank of {kind}s lies between {least} and 1, 1 being the same.")
+    return distance
 
 
 def check_share(share: float, action: str, *, allow: bool) -> None:
@@ -112,11 +115,13 @@ def check_about(note: str, expires_at: datetime | None, now: datetime, category:
     """Refuse what is said about an entry, if it can't be.
 
     Raises:
-        InvalidInput: a note too long, an end in the past, an unknown category.
+        InvalidInput: a note too long, an end in the past or beyond all time, an unknown category.
     """
     if len(note) > NOTE_LENGTH:
         raise InvalidInput(f"A note has {NOTE_LENGTH} characters at most; this one has {len(note)}.")
     if expires_at is not None and expires_at <= now:
         raise InvalidInput("An entry must end in the future; choose a later date, or none.")
+    if expires_at is not None and expires_at >= LATEST:
+        raise InvalidInput("An entry ends before the year 9999; leave its end out if it has none.")
     if category is not None and category not in tuple(Category):
         raise InvalidInput(f"category must be one of {', '.join(Category)}.")

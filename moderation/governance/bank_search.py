@@ -13,7 +13,8 @@ from moderation.domain.errors import InvalidInput
 from moderation.domain.signals import BankKind
 from moderation.features.folding import folded
 from moderation.governance import bank_entries
-from moderation.governance.bank_entries import PATTERN, PDQ, SHA256
+from moderation.governance.bank_entries import PATTERN
+from moderation.governance.bank_formats import PDQ, SHA256
 from moderation.storage.database import among
 from moderation.storage.tables import Bank, BankEntry
 from moderation.storage.vault import Vault

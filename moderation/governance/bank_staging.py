@@ -188,6 +188,20 @@ def compare(session: Session, bank: Bank, filled: Filled) -> list[UUID]:
     return list(session.scalars(text(_LOST), of_bank))
 
 
+_FRESH_PATTERNS = """
+    SELECT count(DISTINCT incoming.digest) FROM incoming
+    WHERE NOT incoming.gone AND incoming.form = 'pattern' AND NOT EXISTS (
+        SELECT FROM bank_entries
+        WHERE bank_entries.bank_id = :bank AND bank_entries.digest = incoming.digest
+    )
+"""
+
+
+def fresh_patterns(session: Session, bank: Bank) -> int:
+    """How many patterns a list brings that the bank has not yet."""
+    return session.scalar(text(_FRESH_PATTERNS), {"bank": bank.id}) or 0
+
+
 _ADD = """
     INSERT INTO bank_entries (id, bank_id, digest, form, category, note, source, verified, expires_at, value,
         features, features_by, added_by, added_at, version)

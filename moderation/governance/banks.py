@@ -87,7 +87,7 @@ def create(
             raise InvalidInput(f"{field} must be one of {', '.join(known[field])}.")
     if kind == BankKind.CLAIM:
         bank_rules.check_claim(action, allow=allow)
-    bank_rules.check_distance(kind, distance, allow=allow)
+    distance = bank_rules.checked_distance(kind, distance, allow=allow)
     bank_rules.check_share(sample_share, action, allow=allow)
     identifier = new_id(now)
     bank = Bank(
@@ -118,10 +118,11 @@ def tune(session: Session, name: str, *, actor: str, now: datetime, **wanted: Un
     Raises:
         NotFound: there is no such bank.
         InvalidInput: as in `create`.
+        TooLarge: with this distance workers would hold more entries in memory than they should.
     """
     bank = named(session, name, lock=True)
     if "distance" in wanted:
-        bank_rules.check_distance(bank.kind, wanted["distance"], allow=bank.allow)
+        wanted["distance"] = bank_rules.checked_distance(bank.kind, wanted["distance"], allow=bank.allow)
     if "sample_share" in wanted:
         bank_rules.check_share(wanted["sample_share"], bank.action, allow=bank.allow)
     if "source" in wanted:
@@ -131,6 +132,8 @@ def tune(session: Session, name: str, *, actor: str, now: datetime, **wanted: Un
         for key, value in fresh.items():
             setattr(bank, key, value)
         stamp(session, bank)
+        if "distance" in fresh:
+            check_room(session, bank, Prepared(b""))
         audit.record(
             session, [audit.Event(actor, "bank.tuned", "bank", str(bank.id), {"name": name, **fresh})], now
         )
@@ -236,8 +239,10 @@ def _complete(
     note_change(session, "bank.entry_completed", bank.name, entry_id, actor, now)
 
 
-def check_room(session: Session, bank: Bank, made: Prepared) -> None:
+def check_room(session: Session, bank: Bank, made: Prepared, more: int = 0, patterns: int = 0) -> None:
     """Refuse what is more than workers should hold in memory; called after the entry is written.
+
+    `more` entries are to be added yet, `patterns` of them patterns.
 
     Raises:
         TooLarge: the bank is full.
@@ -245,12 +250,15 @@ def check_room(session: Session, bank: Bank, made: Prepared) -> None:
     kind, most = BankKind(bank.kind), bank_entries.MOST.get(BankKind(bank.kind))
     if bank.distance is not None:
         most = bank_entries.MOST_NEAR.get(kind, most)
-    if most is not None and count(session, bank.id) > most:
+    if most is not None and count(session, bank.id) + more > most:
         raise TooLarge(
             f"This bank holds {most:,} entries, the most that one of its kind can; make a second bank for the rest."
         )
-    patterns = BankEntry.form == bank_entries.PATTERN
-    if made.form == bank_entries.PATTERN and count(session, bank.id, patterns) > bank_entries.MOST_PATTERNS:
+    of_patterns = BankEntry.form == bank_entries.PATTERN
+    if (
+        made.form == bank_entries.PATTERN
+        and count(session, bank.id, of_patterns) + patterns > bank_entries.MOST_PATTERNS
+    ):
         raise TooLarge(
             f"A bank holds {bank_entries.MOST_PATTERNS} patterns at most: each is looked for on its own. Write "
             "them as terms where they name words."
@@ -298,15 +306,6 @@ def kind_of(session: Session, name: str) -> str:
         NotFound: there is no such bank.
     """
     return named(session, name).kind
-
-
-def size(session: Session, name: str) -> int:
-    """How many entries a bank has, expired ones too.
-
-    Raises:
-        NotFound: there is no such bank.
-    """
-    return count(session, named(session, name).id)
 
 
 def named(session: Session, name: str, *, lock: bool = False) -> Bank:

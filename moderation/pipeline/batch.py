@@ -122,6 +122,11 @@ def over_frames(part: str, manifest: Manifest, picture: Picture, rows: Sequence[
     return Signal(part, manifest.name, manifest.version, status, scores, evidence)
 
 
+def part_name(picture: str) -> str:
+    """What the text that stands in a picture is called; no posted part has a dot in its name."""
+    return f"{picture}.text"
+
+
 def failed(part: str, detector: str, version: str, cause: str) -> Signal:
     """The signal of a detector that could not speak, naming the cause in one word."""
     return Signal(part, detector, version, DetectorStatus.FAILED, {}, {"cause": cause})

@@ -144,17 +144,18 @@ def opened(folder: Path) -> Held | None:
             if said["maker"] != MAKER:
                 return None
             name, count = str(said["name"]), int(said["hashes"])
-            found = np.load(folder / f"{name}.phash.npy", allow_pickle=False)
+            with (folder / f"{name}.phash.npy").open("rb") as file:
+                found = np.load(file, allow_pickle=False)
+            rest = Hashes(
+                phash=np.ascontiguousarray(found["hash"]), phash_owners=np.ascontiguousarray(found["owner"])
+            )
             segment = Segment.open(folder / f"{name}.pdq") if count else None
             versions = {UUID(bank): int(version) for bank, version in said["versions"].items()}
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a broken file raises, everything is in the database
             log.warning("segment_unreadable", reason=type(error).__name__)
             return None
-        rest = Hashes(
-            phash=np.ascontiguousarray(found["hash"]), phash_owners=np.ascontiguousarray(found["owner"])
-        )
         return Held(name, versions, segment, rest, count)
     return None
 
@@ -207,14 +208,19 @@ def _write(folder: Path, versions: Mapping[UUID, int], everything: Hashes) -> No
     with _private(beside) as file:
         file.write(json.dumps(said).encode())
     beside.rename(folder / CURRENT)
-    for old in folder.glob("images-*"):
+    for old in _written(folder):
         if not old.name.startswith(f"{name}."):
             old.unlink(missing_ok=True)  # whoever maps it keeps it until they let go
 
 
+def _written(folder: Path) -> list[Path]:
+    """Whatever holds hashes there, and what a writer that was killed has left."""
+    return [*folder.glob("images-*"), *folder.glob(".images-*")]
+
+
 def forget(folder: Path) -> None:
     """Remove every segment, as of a database that is not this one any more."""
-    for path in (folder / CURRENT, *folder.glob("images-*")):
+    for path in (folder / CURRENT, *_written(folder)):
         path.unlink(missing_ok=True)
 
 

@@ -14,7 +14,7 @@ from moderation.features import fingerprints
 from moderation.governance import banks
 from moderation.governance.bank_rules import sampled
 from moderation.pipeline import pictures
-from moderation.pipeline.batch import Batch, failed
+from moderation.pipeline.batch import Batch, failed, part_name
 from moderation.pipeline.matchers import Matchers, Snapshot, Unembedded
 from moderation.pipeline.pictures import Proposed
 from moderation.storage.vault import Vault
@@ -49,7 +49,11 @@ def match(session: Session, batch: Batch, vault: Vault, matchers: Matchers) -> S
     parts += [("image", image.digest, image.item, image.part) for image in batch.images]
     found = banks.lookup(session, {(kind, digest) for kind, digest, _, _ in parts}, batch.now)
     for kind, digest, item, part in parts:
-        _add(batch, item, part, found.get((kind, digest), ()))
+        mine = found.get((kind, digest), ())
+        _add(batch, item, part, mine)
+        if (item, part) in batch.written:
+            # What is harmless as a whole is so with what stands in it.
+            _add(batch, item, part_name(part), [one for one in mine if one.clears])
     return matchers.current(session, vault, batch.now) if batch.texts else Snapshot()
 
 

@@ -216,10 +216,11 @@ class PictureBanks:
         held = self._held.count if self._held else 0
         if self._index.added > max(DELTA_LEAST, DELTA_SHARE * held):
             return True
-        if self._held is None or self._stamp is None:
+        if self._stamp is None:
             return False
-        gone = bool(self._index.removed or self._held.versions.keys() - versions.keys())
-        return gone and now.timestamp() - self._stamp[0] / 1e9 > REMOVED_SECONDS
+        # A file that can't be used, as of another release, holds what left a bank too.
+        gone = self._held is None or self._index.removed or self._held.versions.keys() - versions.keys()
+        return bool(gone) and now.timestamp() - self._stamp[0] / 1e9 > REMOVED_SECONDS
 
     def _start(self, vault: Vault) -> None:
         busy = self._building is not None and self._building.is_alive()

@@ -36,6 +36,8 @@ from moderation.storage.tables import BankEntry, Part, Rescan
 from moderation.storage.vault import Key, Vault, VaultError
 
 RETRY_SECONDS = 60.0
+DECODED_AT_ONCE = 8
+"""Pictures in memory at a time: an item may have a hundred, and a page a hundred items."""
 
 log = structlog.get_logger()
 Place = tuple[UUID, str]
@@ -77,6 +79,9 @@ class _Asked:
     digests: dict[Place, bytes] = field(default_factory=dict)
     hashed: dict[Place, Asked] = field(default_factory=dict)
     texts: dict[Place, str] = field(default_factory=dict)
+    read_in: dict[Place, bytes] = field(
+        default_factory=dict
+    )  # of texts read in pictures, the picture's digest
     rows: list[Mapping[str, object]] = field(default_factory=list)  # hashes that were made anew
 
 
@@ -113,10 +118,10 @@ def find(
     image = search.kind is BankKind.IMAGE
     with transaction(tools.databases.content) as session:
         parts = [part for part in queue.parts_of(session, ids) if part.kind == ("image" if image else "text")]
-        sealed = likeness.of_items(session, ids, likeness.HASHES, MAKER) if image else {}
+        sealed = likeness.of_items(session, ids, likeness.HASHES, MAKER)
     keys = tools.vault.item_keys(sorted({part.item_id for part in parts}))
     parts = [part for part in parts if part.item_id in keys]
-    asked = _pictures(tools, parts, keys, sealed) if image else _texts(parts, keys)
+    asked = _pictures(tools, parts, keys, sealed) if image else _texts(parts, keys, sealed)
     with transaction(tools.databases.content) as session:
         if keep:
             likeness.add(session, asked.rows)
@@ -141,46 +146,69 @@ def _digests(search: Search, asked: _Asked) -> set[tuple[str, bytes]]:
 def _pictures(
     tools: Tools, parts: Sequence[Part], keys: Mapping[UUID, Key], sealed: Mapping[tuple[UUID, int], bytes]
 ) -> _Asked:
-    asked, missing = _Asked(), list[tuple[Part, bytes]]()
+    asked, missing = _Asked(), list[Part]()
     for part in parts:
-        key, place = keys[part.item_id], (part.item_id, part.name)
+        kept = _kept(keys[part.item_id], part.item_id, part.position, sealed)
+        if kept is None:
+            missing.append(part)
+            continue
+        place = (part.item_id, part.name)
+        asked.hashed[place], asked.digests[place] = kept, kept.sha256
+    for start in range(0, len(missing), DECODED_AT_ONCE):
+        _decode(tools, missing[start : start + DECODED_AT_ONCE], keys, asked)
+    return asked
+
+
+def _kept(key: Key, item_id: UUID, position: int, sealed: Mapping[tuple[UUID, int], bytes]) -> Asked | None:
+    """The hashes that were stored of a picture; None where there are none, or none that can be read."""
+    value = sealed.get((item_id, position))
+    try:
+        where = likeness.place(likeness.HASHES, item_id, position)
+        return None if value is None else Asked.unpack(key.decrypt(value, *where))
+    except (VaultError, ValueError):
+        return None
+
+
+def _decode(tools: Tools, parts: Sequence[Part], keys: Mapping[UUID, Key], asked: _Asked) -> None:
+    """Hash pictures anew; one that can't be is known by its bytes alone."""
+    opened: list[tuple[Part, bytes]] = []
+    for part in parts:
+        where = ("parts", "blob", str(part.item_id), str(part.position))
         try:
-            value = sealed.get((part.item_id, part.position))
-            if value is not None:
-                where = likeness.place(likeness.HASHES, part.item_id, part.position)
-                asked.hashed[place] = Asked.unpack(key.decrypt(value, *where))
-                asked.digests[place] = asked.hashed[place].sha256
-            else:
-                blob = tools.blobs.open(part.blob or "")
-                missing.append(
-                    (part, key.decrypt(blob, "parts", "blob", str(part.item_id), str(part.position)))
-                )
-        except (VaultError, BlobMissing, ValueError) as error:
+            opened.append((part, keys[part.item_id].decrypt(tools.blobs.open(part.blob or ""), *where)))
+        except (VaultError, BlobMissing) as error:
             log.warning("part_unreadable", item=str(part.item_id), reason=type(error).__name__)
-    decoded = tools.decoder.decode_many([content for _, content in missing]) if missing else ()
-    for (part, content), picture in zip(missing, decoded, strict=True):
+    decoded = tools.decoder.decode_many([content for _, content in opened])
+    for (part, content), picture in zip(opened, decoded, strict=True):
         place = (part.item_id, part.name)
         asked.digests[place] = sha256(content)
         if isinstance(picture, UndecodableImage):
             continue
-        made = asked.hashed[place] = fingerprints.asked(picture, asked.digests[place])
-        value = made.pack()
-        key = keys[part.item_id]
-        asked.rows.append(likeness.row(key, part.item_id, part.position, likeness.HASHES, MAKER, value))
-    return asked
+        try:
+            made = asked.hashed[place] = fingerprints.asked(picture, asked.digests[place])
+        except Exception as error:  # noqa: BLE001 - one picture must not end the search, nor each that follows it
+            log.warning("picture_not_hashed", item=str(part.item_id), reason=type(error).__name__)
+            continue
+        row = (part.item_id, part.position, likeness.HASHES, MAKER, made.pack())
+        asked.rows.append(likeness.row(keys[part.item_id], *row))
 
 
-def _texts(parts: Sequence[Part], keys: Mapping[UUID, Key]) -> _Asked:
+def _texts(
+    parts: Sequence[Part], keys: Mapping[UUID, Key], sealed: Mapping[tuple[UUID, int], bytes]
+) -> _Asked:
     asked = _Asked()
     for part in parts:
+        key, place = keys[part.item_id], (part.item_id, part.name)
         where = ("parts", "content", str(part.item_id), str(part.position))
         try:
-            said = keys[part.item_id].decrypt(part.content or b"", *where).decode()
+            said = key.decrypt(part.content or b"", *where).decode()
         except VaultError as error:
             log.warning("part_unreadable", item=str(part.item_id), reason=type(error).__name__)
             continue
-        asked.texts[part.item_id, part.name] = said
-        asked.digests[part.item_id, part.name] = text_digest(said)
+        asked.texts[place] = said
+        asked.digests[place] = text_digest(said)
+        if part.derived_from is not None and (kept := _kept(key, part.item_id, part.derived_from, sealed)):
+            asked.read_in[place] = kept.sha256
     return asked
 
 
@@ -226,11 +254,14 @@ def _settled(
     if not found:
         return {}
     kind = "image" if search.kind is BankKind.IMAGE else "text"
+    wholes = {place: [(kind, asked.digests[place])] for place in found}
+    for place in found.keys() & asked.read_in.keys():
+        wholes[place].append(("image", asked.read_in[place]))
     with transaction(tools.databases.content) as session:
-        equal = banks.lookup(session, {(kind, asked.digests[place]) for place in found}, now)
+        equal = banks.lookup(session, {one for those in wholes.values() for one in those}, now)
     by_item: dict[UUID, list[Match]] = {}
     for (item, part), matches in found.items():
-        clearing = [one for one in equal.get((kind, asked.digests[item, part]), ()) if one.clears]
-        for one in (*matches, *clearing):
+        same = [one for whole in wholes[item, part] for one in equal.get(whole, ())]
+        for one in (*matches, *(one for one in same if one.clears)):
             by_item.setdefault(item, []).append(replace(sampled(one, item), part=part))
     return by_item

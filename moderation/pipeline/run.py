@@ -33,7 +33,7 @@ from moderation.features.ocr import Reader
 from moderation.features.sketch import Sketch
 from moderation.governance import bank_guard, restriction
 from moderation.governance.policies import PolicyCache
-from moderation.pipeline.batch import Batch
+from moderation.pipeline.batch import Batch, part_name
 from moderation.pipeline.classify_image import Rgb, classify_image
 from moderation.pipeline.classify_text import classify_text
 from moderation.pipeline.embed_image import embed_image
@@ -42,7 +42,7 @@ from moderation.pipeline.matchers import Matchers
 from moderation.pipeline.normalise import normalise
 from moderation.pipeline.notice import notice
 from moderation.pipeline.pictures import PictureBanks
-from moderation.pipeline.read import part_name, read
+from moderation.pipeline.read import read
 from moderation.pipeline.route import route, unjudged
 from moderation.review import bursts, clusters, decisions, likeness, reports, suspicion
 from moderation.review.bursts import BurstRule, Said

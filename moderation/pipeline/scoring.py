@@ -20,11 +20,11 @@ from moderation.domain.routing import route as decide
 from moderation.features.decode import Picture, UndecodableImage
 from moderation.features.hashes import sha256, text_digest
 from moderation.features.ocr import Reader
-from moderation.pipeline.batch import Batch, Image, Text
+from moderation.pipeline.batch import Batch, Image, Text, part_name
 from moderation.pipeline.classify_image import classify_image
 from moderation.pipeline.classify_text import classify_text
 from moderation.pipeline.embed_image import embed_image
-from moderation.pipeline.read import part_name, read
+from moderation.pipeline.read import read
 from moderation.storage.ids import new_id
 
 RETRY_SECONDS = 5.0

@@ -13,6 +13,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from moderation.governance.restriction import restricted
 from moderation.storage.database import among, insert_many
 from moderation.storage.tables import Item, PartFeature
 from moderation.storage.vault import Key
@@ -50,14 +51,21 @@ def store(session: Session, made: Sequence[Mapping[str, Any]]) -> None:
 
 
 def add(session: Session, made: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of items that had none; what somebody wrote meanwhile, or of an item that ended, is left alone."""
+    """Write rows of items that had none; what somebody wrote meanwhile is left alone.
+
+    So is what is of an item that ended, or of an author who restricted it meanwhile.
+    """
     if not made:
         return
+    ids = {one["item_id"] for one in made}
+    # Authors before items, as everywhere.
+    authors = set(session.scalars(select(Item.author_id).where(among(Item.id, ids))))
+    apart = restricted(session, authors, lock=True)
     alive = set(
         session.scalars(
             select(Item.id)
-            .where(among(Item.id, {one["item_id"] for one in made}), Item.destroyed_at.is_(None))
-            .where(Item.doomed_at.is_(None))
+            .where(among(Item.id, ids), among(Item.author_id, authors - apart))
+            .where(Item.destroyed_at.is_(None), Item.doomed_at.is_(None))
             .order_by(Item.id)
             .with_for_update(read=True)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -13,8 +14,9 @@ from uuid import UUID, uuid4
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
+from api import bodies
 from moderation import upkeep
 from moderation.domain.errors import Conflict, InvalidInput
 from moderation.domain.signals import BankAction, Match
@@ -148,7 +150,7 @@ def test_a_flood_is_held_back_until_a_person_looks(databases: Databases, vault: 
     assert floods(databases, NOON) == []
     with transaction(databases.content) as session:
         snapshot = Matchers().current(session, vault, NOON)
-        assert bank_guard.quarantined(session) == 1
+        assert bank_guard.quarantined(session, NOON) == 1
         assert [one.id for one in bank_lists.entries(session, "words", NOON, show=Show.QUARANTINED)] == [
             known
         ]
@@ -172,6 +174,10 @@ def test_a_flood_is_held_back_until_a_person_looks(databases: Databases, vault: 
     assert events(databases, known) == [
         "bank.entry_added", "bank.entry_quarantined", "bank.entry_released", "bank.entry_quarantined"
     ]  # fmt: skip
+    with transaction(databases.content) as session:
+        off = NOON + 4 * HOUR
+        bank_judging.switch_entry(session, "words", known, on=False, actor="person:1", now=off)
+        assert bank_guard.quarantined(session, off) == 0, "who turned it off has looked: the alarm ends"
 
 
 @pytest.mark.parametrize(
@@ -468,6 +474,44 @@ def test_the_policy_says_how_long(settings: Settings, databases: Databases, entr
         assert session.get(BankEntry, known) is None
 
 
+def test_who_changes_an_entry_and_the_upkeep_do_not_wait_for_each_other(
+    settings: Settings, databases: Databases, entry: Make
+) -> None:
+    """Banks are locked before their entries: the upkeep notes matches at entries, and ends others of the bank."""
+    now = datetime.now(UTC)
+    known = entry("texts", "text", "one", now=now - 800 * DAY)
+    with transaction(databases.content) as session:
+        banks.add_entry(
+            session, bank="texts", digest=b"gone", note="", verified=True, actor="anna", now=now - 800 * DAY
+        )
+    matched(databases, known, 1, now - 20 * DAY)
+    failed: list[BaseException] = []
+
+    def tended() -> None:
+        try:
+            with upkeep.opened(settings) as held:
+                upkeep._records(held)
+        except BaseException as error:
+            failed.append(error)
+
+    with transaction(databases.content) as session:
+        banks.named(session, "texts", lock=True)
+        thread = threading.Thread(target=tended)
+        thread.start()
+        waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        for _ in range(600):
+            with transaction(databases.content) as other:
+                if other.scalar(waits):
+                    break
+            time.sleep(0.05)
+        bank_judging.switch_entry(session, "texts", known, on=False, actor="person:1", now=now)
+    thread.join(60)
+    assert not failed
+    with transaction(databases.content) as session:
+        (left,) = session.scalars(select(BankEntry)).all()
+    assert (left.id, left.expires_at, left.last_matched_at is None) == (known, now, False)
+
+
 # ---- through the API ----------------------------------------------------------------------------------------
 
 
@@ -493,6 +537,12 @@ def test_a_bank_is_changed_by_the_api(client: TestClient, databases: Databases) 
         ("bank.created", name), ("bank.disabled", name),
         ("bank.tuned", name | {"sample_share": 0.5}), ("bank.tuned", name | {"distance": None, "source": None}),
     ]  # fmt: skip
+
+
+def test_minus_zero_is_zero(client: TestClient) -> None:
+    client.post("/v1/banks", json=PHOTOS)
+    changed = client.patch("/v1/banks/photos", json={"distance": -0.0})
+    assert (changed.status_code, str(changed.json()["distance"])) == (200, "0.0")
 
 
 def test_entries_that_were_there_before_are_as_they_were(databases: Databases, entry: Make) -> None:
@@ -577,6 +627,7 @@ def test_a_hash_from_elsewhere_finds_and_is_found(client: TestClient) -> None:
     ("entry_of_it", "said"),
     [
         ({"value": "ab" * 31, "form": "pdq"}, "64 hexadecimal digits"),
+        ({"value": "0" * 64, "form": "pdq"}, "without features"),
         ({"value": "xy" * 32, "form": "sha256"}, "64 hexadecimal digits"),
         ({"value": "ab" * 32}, "form pdq or sha256"),
         ({"value": "ab" * 32, "form": "host"}, "form pdq or sha256"),
@@ -612,7 +663,8 @@ def test_a_bank_of_pictures_in_the_console(settings: Settings, databases: Databa
         assert "too little in the picture" in lead.get(flat.headers["location"]).text
         assert lead.post(here, data={"form": "sha256", "text": "ab" * 32}).status_code == 303
         assert lead.post(here, files={"file": ("c.png", b"no picture", "image/png")}).status_code == 415
-        copy = {"file": ("d.jpg", scenes.saved(scenes.recoded(scene)), "image/jpeg")}
+        large = scenes.saved(scenes.recoded(scene)) + bytes(2 * bodies.FORM_BYTES)
+        copy = {"file": ("d.jpg", large, "image/jpeg")}
         found = lead.post("/console/banks/photos/look", files=copy).text
         with transaction(databases.content) as session:
             known = session.scalars(select(BankEntry.id).where(BankEntry.note == "seen")).one()

@@ -213,9 +213,35 @@ def test_a_full_bank_takes_nothing(
 ) -> None:
     make(kind="term")
     monkeypatch.setitem(banks.bank_entries.MOST, BankKind.TERM, 3)
-    with pytest.raises(TooLarge):
-        fill([Record(number, f"term {number}") for number in range(4)])
+    for dry in (True, False):
+        with pytest.raises(TooLarge):
+            fill([Record(number, f"term {number}") for number in range(4)], dry=dry)
     assert rows(databases) == []
+    monkeypatch.setattr("moderation.governance.bank_entries.MOST_PATTERNS", 1)
+    fill([Record(1, "a+b", "pattern")])
+    assert fill([Record(1, "a+b", "pattern"), Record(2, "term")], dry=True).added == 1
+    for dry in (True, False):
+        with pytest.raises(TooLarge):
+            fill([Record(1, "a+b", "pattern"), Record(2, "b+c", "pattern")], dry=dry)
+
+
+@pytest.mark.parametrize("end", ["9999-12-31", "9999-12-31T23:00:00-05:00", "0001-01-01T00:00:00+05:00"])
+def test_an_end_beyond_all_time_is_a_bad_line(make: Any, fill: Fill, end: str) -> None:
+    make(kind="term")
+    line = json.dumps({"value": "one", "expires": end}).encode()
+    assert fill(bank_feeds.read(io.BufferedReader(io.BytesIO(line)), Format.JSONL, BankKind.TERM)).bad == 1
+
+
+def test_near_copies_are_not_looked_for_in_more_than_workers_hold(
+    databases: Databases, make: Any, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(kind="text")
+    monkeypatch.setitem(banks.bank_entries.MOST_NEAR, BankKind.TEXT, 3)
+    assert fill([Record(number, f"A text with the number {number}.") for number in range(4)]).added == 4
+    with pytest.raises(TooLarge), transaction(databases.content) as session:
+        banks.tune(session, "known", actor="operator", now=datetime.now(UTC), distance=0.6)
+    with transaction(databases.content) as session:
+        banks.tune(session, "known", actor="operator", now=datetime.now(UTC), source="Anna")
 
 
 def test_a_folder_of_pictures(say: Say, make: Any, tmp_path: Path, databases: Databases) -> None:
@@ -251,6 +277,21 @@ def test_what_was_known_by_a_digest_alone_finds_near_copies_now(
         vault.account_key().decrypt(row.features or b"", "bank_entries", "features", str(row.id))
     )
     assert kept.pdq.tobytes().hex() == BRIDGE
+
+
+def test_what_people_added_stays_theirs_though_a_list_completes_it(
+    databases: Databases, vault: Vault, make: Any, fill: Fill
+) -> None:
+    make()
+    with transaction(databases.content) as session:
+        banks.add_content(
+            session, vault, bank="known", content=SHA.encode(), form="sha256", note="by hand", verified=True,
+            actor="anna", now=datetime.now(UTC),
+        )  # fmt: skip
+    assert fill([Record(1, SHA, "sha256", pdq=(BRIDGE,), reference="42/1")], source="ncmec").completed == 1
+    taken = fill([Record(1, SHA, "sha256", reference="42/1", gone=True)], source="ncmec")
+    assert (taken.removed, taken.absent) == (0, 1)
+    assert [row.note for row in rows(databases)] == ["by hand"]
 
 
 # ---- exchanges --------------------------------------------------------------------------------------------

@@ -336,23 +336,23 @@ def test_what_is_known_is_not_opened_again(databases: Databases, vault: Vault, m
     make("words", "term", "Lisbon")
     matchers, now = Matchers(), datetime.now(UTC)
 
-    def told() -> list[tuple[str, bool]]:
+    def told() -> list[tuple[str, bool, str | None]]:
         with transaction(databases.content) as session:
             (bank,) = matchers.current(session, vault, now).banks
-        return sorted((one.value, one.verified) for one in bank.entries)
+        return sorted((one.value, one.verified, one.source) for one in bank.entries)
 
-    assert told() == [("lisbon", True)]
+    assert told() == [("lisbon", True, None)]
     with transaction(databases.content) as session:
         known = session.scalars(select(BankEntry)).one()
-        known.value, known.verified = b"can't be opened", False
+        known.value, known.verified, known.source = b"can't be opened", False, "another list"
         banks.add_content(
             session, vault, bank="words", content=b"Porto", note="", verified=True, actor="operator", now=now
         )
         first = known.id
-    assert told() == [("lisbon", False), ("porto", True)]
+    assert told() == [("lisbon", False, "another list"), ("porto", True, None)]
     with transaction(databases.content) as session:
         banks.remove_entry(session, "words", first, actor="operator", now=now)
-    assert told() == [("porto", True)]
+    assert told() == [("porto", True, None)]
 
 
 def test_two_people_at_one_entry_follow_each_other(databases: Databases, make: Make) -> None:
@@ -416,7 +416,7 @@ def test_a_list_is_loaded_with_its_faults_told(databases: Databases, vault: Vaul
         )
         assert (dry.added, dry.known, dry.repeated, dry.bad) == (2_501, 1, 1, 1)
         assert sum(seen_records) == len(lines) - 2, "but for the comment and the empty line"
-        assert banks.size(session, "words") == 1
+        assert banks.count(session, banks.named(session, "words").id) == 1
         real = bank_loading.fill(session, vault, "words", listed(lines), about, actor="operator", now=now)
         again = bank_loading.fill(session, vault, "words", listed(lines), about, actor="operator", now=now)
     assert (real.added, again.added, again.known) == (2_501, 0, 2_502)
@@ -441,7 +441,7 @@ def test_a_full_bank_takes_nothing_of_a_list(
             actor="operator", now=datetime.now(UTC),
         )  # fmt: skip
     with transaction(databases.content) as session:
-        assert banks.size(session, "words") == 1
+        assert banks.count(session, banks.named(session, "words").id) == 1
 
 
 # ---- the API ----------------------------------------------------------------------------------------------
@@ -528,6 +528,7 @@ def test_banks_that_make_no_sense_are_refused(client: TestClient, change: dict[s
         ("term", {"image": "aGVsbG8="}, "holds no pictures"),
         ("text", {"value": "a text", "form": "literal"}, "Only entries of term and link banks"),
         ("text", {"value": "a text", "expires_at": "2020-01-01T00:00:00Z"}, "end in the future"),
+        ("text", {"value": "a text", "expires_at": "9999-12-31T23:59:59Z"}, "before the year 9999"),
         ("claim", {"value": "no"}, "whole sentence"),
     ],
 )  # fmt: skip

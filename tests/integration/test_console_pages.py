@@ -420,6 +420,8 @@ def test_banking_a_part_and_saying_that_it_is_not_the_same(
     matched = floor.decided("like spam", Route.REVIEW, "spam", matches=(match,))
     form = {"case": str(floor.case_of(matched)), "disable": "true"}
     address = f"/console/banks/found/entries/{entry.id}/not-the-same"
+    refused = moderator.post(address, data={"case": str(case)})
+    assert refused.status_code == 422, "of an item that it never matched nobody can hold anything against it"
     for _ in range(2):
         said = moderator.post(address, data=form)
         assert said.status_code == 303

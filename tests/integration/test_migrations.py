@@ -99,6 +99,18 @@ def test_a_second_time_changes_nothing(urls: dict[str, str], connection: Connect
     assert everything() == before
 
 
+def test_the_months_before_have_a_place_for_what_is_made_of_their_pictures(postgres: Postgres) -> None:
+    postgres.create_database("filled_content")
+    engine = create_engine(postgres.url("filled_content"))
+    with engine.begin() as connection:
+        settings = migrate.config("content", connection)
+        command.upgrade(settings, "0004_content")
+        connection.execute(text("SELECT ensure_partition('items', '2026-09-01')"))
+        command.upgrade(settings, "0005_content")
+        assert "part_features_p202609" in tables(connection)
+    engine.dispose()
+
+
 def test_partitions_of_this_month_and_three_more(connection: Connection) -> None:
     found = {name for name in tables(connection) if name.split("_p")[-1].isdecimal()}
     assert found == PARTITIONS

@@ -22,9 +22,12 @@ from moderation.domain.policy import Policy
 from moderation.domain.routing import Route
 from moderation.domain.subjects import Right
 from moderation.features import fingerprints
-from moderation.features.decode import Decoder
+from moderation.features.decode import Decoder, Picture
+from moderation.features.fingerprints import Asked
+from moderation.features.hashes import sha256
 from moderation.governance import bank_judging, banks, restriction
 from moderation.governance.sessions import PersonPrincipal
+from moderation.pipeline import rescan
 from moderation.rescanning import Came, Wanted
 from moderation.review import casefile, decisions
 from moderation.review.reconsidering import Became
@@ -43,7 +46,7 @@ from moderation.storage.tables import (
     SignalRow,
 )
 from moderation.storage.vault import Vault
-from tests import hostile, scenes
+from tests import captions, hostile, scenes
 from tests.reviewing import decide, endpoint, submitted
 from tests.support import count, drain, image_part, text_part
 
@@ -152,7 +155,7 @@ def test_what_a_machine_allowed_is_decided_anew(
 def test_pictures_are_found_by_the_hashes_that_were_kept(
     client: TestClient, settings: Settings, databases: Databases, make: Make, blobs: FolderBlobs
 ) -> None:
-    copies = [scenes.mirrored(scenes.scene(3)), scenes.cropped(scenes.scene(3), 0.03), scenes.scene(4)]
+    copies = [scenes.mirrored(scenes.scene(3)), scenes.scene(3).rotate(2), scenes.scene(4)]
     items = [
         submitted(client, f"post-{number}", parts=[image_part(scenes.saved(copy))])
         for number, copy in enumerate(copies)
@@ -184,6 +187,45 @@ def test_pictures_without_hashes_are_decoded_once(
     assert standing(databases, broken).route == "allow"
     with transaction(databases.content) as session:
         assert session.scalars(select(PartFeature.item_id)).all() == [item]
+
+
+def test_a_picture_that_breaks_hashing_is_known_by_its_bytes_and_ends_no_search(
+    settings: Settings, databases: Databases, make: Make, posted: Posted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescan, "DECODED_AT_ONCE", 2)
+    pictures = [scenes.saved(scenes.scene(number)) for number in (5, 6, 7)]
+    items = [posted(f"post-{number}", image_part(data)) for number, data in enumerate(pictures)]
+    for data in pictures:
+        make("known", data, kind="image")
+
+    def broken(picture: Picture, digest: bytes) -> Asked:
+        if digest == sha256(pictures[0]):
+            raise RuntimeError("no hash today")
+        return Asked(digest, fingerprints.kept(picture).pdq, (), 100)
+
+    monkeypatch.setattr(fingerprints, "asked", broken)
+    assert search(settings, "known").row.matched == 3
+    assert {standing(databases, item).route for item in items} == {"remove"}
+    with transaction(databases.content) as session:
+        assert set(session.scalars(select(PartFeature.item_id))) == set(items[1:])
+
+
+def test_nothing_is_kept_of_whoever_restricted_it_meanwhile(
+    settings: Settings, databases: Databases, make: Make, posted: Posted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posted("post-1", image_part(scenes.saved(scenes.scene(5))))
+    make("known", scenes.saved(scenes.scene(5)), kind="image")
+    hashed = fingerprints.asked
+
+    def meanwhile(picture: Picture, digest: bytes) -> Asked:
+        with transaction(databases.content) as session:
+            author = session.scalars(select(Author)).one()
+            restriction.restrict(session, author, Right.RESTRICT, "operator", datetime.now(UTC))
+        return hashed(picture, digest)
+
+    monkeypatch.setattr(fingerprints, "asked", meanwhile)
+    assert search(settings, "known").became == {Became.OUT_OF_REACH: 1}
+    assert not count(databases.content, "part_features")
 
 
 def test_what_only_labels_is_a_signal(
@@ -275,6 +317,24 @@ def test_allow_banks_win_here_too(
     assert {standing(databases, one).route for one in (item, whole)} == {"allow"}
     with pytest.raises(InvalidInput, match="takes nothing away"):
         search(settings, "towns")
+
+
+def test_a_picture_that_is_allowed_is_so_with_what_stands_in_it(
+    client: TestClient, settings: Settings, databases: Databases, make: Make
+) -> None:
+    allowed, other = (captions.saved(f"A train to {town}", "and its coast") for town in ("Lisbon", "Porto"))
+    make("harmless", allowed, kind="image", allow=True)
+    items = [
+        submitted(client, f"post-{number}", parts=[image_part(one)])
+        for number, one in enumerate((allowed, other))
+    ]
+    drain(settings)
+    with databases.content.begin() as connection:  # whatever the models say of captions
+        connection.execute(update(Decision).values(route="allow", category=None))
+        connection.execute(update(Case).values(state="closed"))
+    make("known", "train to")
+    assert search(settings, "known").became == {Became.LEFT: 1, Became.DECIDED: 1}
+    assert [standing(databases, one).route for one in items] == ["allow", "remove"]
 
 
 def test_whoever_restricted_or_deleted_is_not_looked_at(

@@ -18,6 +18,7 @@ from moderation.domain.policy import Policy
 from moderation.features.ocr import Reader
 from moderation.governance import banks, erasure, evidence, exports, partners, statements
 from moderation.governance.erasing import counting
+from moderation.pipeline import read
 from moderation.review import history, labels, sources
 from moderation.settings import Settings
 from moderation.storage import items as queue
@@ -115,6 +116,23 @@ def test_a_banked_term_in_a_picture_is_found(
     assert {row.part for row in signals(databases, "text-minilm")} == {"body", "photo.text"}
 
 
+def test_a_picture_that_is_allowed_is_so_with_what_stands_in_it(
+    banked: None, screened: Callable[..., dict[str, Any]], databases: Databases, vault: Vault
+) -> None:
+    now = datetime.now(UTC)
+    with transaction(databases.content) as session:
+        banks.create(
+            session, name="harmless", kind="image", category="spam", action="review", allow=True, actor="operator",
+            now=now,
+        )  # fmt: skip
+        banks.add_content(
+            session, vault, bank="harmless", content=captions.saved(*SAID), note="", verified=True,
+            actor="operator", now=now,
+        )  # fmt: skip
+    assert screened(*SAID)["verdict"] == "allow"
+    assert screened(*SAID, "and back", name="post-2")["verdict"] == "review", "another picture"
+
+
 def test_without_the_switch_nothing_is_read(
     banked: None, screened: Callable[..., dict[str, Any]], databases: Databases, settings: Settings
 ) -> None:
@@ -149,6 +167,22 @@ def test_what_was_not_read_to_its_end_is_said(
     (signal,) = signals(databases, "ocr")
     assert signal.status == "failed"
     assert len(parts(databases)) == 3
+
+
+def test_an_item_of_many_pictures_is_read_up_to_a_bound(
+    client: TestClient, settings: Settings, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "MOST", 1)
+    pictures = [captions.saved(line, "and a train to the coast") for line in ("One", "Two", "One")]
+    posted = [image_part(data, f"photo{number}") for number, data in enumerate(pictures)]
+    client.post("/v1/items", json=post("post-1", *posted))
+    client.post("/v1/items", json=post("post-2", image_part(captions.saved("Three", "of another item"))))
+    drain(settings)
+    assert [part.name for part in parts(databases) if part.derived_from is not None] == [
+        "photo0.text", "photo2.text", "photo.text",
+    ]  # fmt: skip
+    (signal,) = signals(databases, "ocr")
+    assert (signal.part, signal.evidence) == ("photo1", {"cause": "only a part of it was looked at"})
 
 
 def test_screened_again_it_is_read_again_and_never_read_back(

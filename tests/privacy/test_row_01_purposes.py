@@ -70,7 +70,8 @@ DECRYPTS = {
     "moderation/governance/subjects.py:view": "subject_request.viewed",
     "moderation/pipeline/hash_files.py:_opened": MACHINE,  # hashes of banks' pictures
     "moderation/pipeline/normalise.py:_open": MACHINE,
-    "moderation/pipeline/rescan.py:_pictures": MACHINE,  # the machine's stage of before, for a new entry
+    "moderation/pipeline/rescan.py:_kept": MACHINE,  # the machine's stage of before, for a new entry
+    "moderation/pipeline/rescan.py:_decode": MACHINE,
     "moderation/pipeline/rescan.py:_texts": MACHINE,
     "moderation/review/appeals.py:statement_of": "case.viewed",
     "moderation/review/casefile.py:_details": "case.viewed",

@@ -195,6 +195,8 @@ LAUGHS = (
     ("xml", "why"),
     [
         (LAUGHS, "document type"),
+        ('<?xml version="1.0" encoding="utf-7"?><queryResult/>', "encoding"),
+        ('<?xml version="1.0" encoding="none-such"?><queryResult/>', "encoding"),
         ('<!DOCTYPE queryResult SYSTEM "file:///etc/passwd"><queryResult/>', "document type"),
         ("<html><body/></html>", "no <queryResult>"),
         ("<queryResult>" + "<a>" * 100, "nested"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from io import BytesIO
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from moderation.features import decode_child, header
+from moderation.features import decode, decode_child, header
 from moderation.features.decode import Decoder
 from tests import hostile
 from tests.hostile import gradient, outcome, saved
@@ -237,6 +238,14 @@ def test_the_child_counts_pixels_itself() -> None:
     with pytest.raises(decode_child.TooManyPixels):
         decode_child.decode(b"PNG ", data, 96 * 64 - 1)
     assert b"too_many_pixels" in decode_child.answer(b"PNG ", data, 96 * 64 - 1)
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 4), (-4, -4), (10**12, 4), (40_000_001, 1)])
+def test_a_size_that_can_not_be_is_not_believed(width: int, height: int) -> None:
+    facts = {"width": width, "height": height, "total": 1, "reached": 1, "frames": [(0, "raw", 4, 4)]}
+    answer = json.dumps(facts).encode() + b"\n" + bytes(4 * 4 * 3)
+    with pytest.raises(decode._ChildLost):
+        decode._result(header.Header("PNG", 4, 4), answer)
 
 
 def test_an_animation_stops_at_its_time_cap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,16 @@ def test_a_detailed_look_is_never_too_large(size: tuple[int, int]) -> None:
     assert height <= size[1]
 
 
+def test_what_is_there_in_detail_stands_for_the_first_moment_alone(reader: Reader) -> None:
+    """Of an animation only the later moment is transparent: what people see of it is another look."""
+    first, later = np.full((200, 400, 3), 90, np.uint8), np.asarray(captions.drawn(*LINES))
+    frames = (Frame(0, "raw", first), Frame(1, "raw", np.zeros_like(later)), Frame(1, "composited", later))
+    fine = np.full((400, 800, 3), 90, np.uint8)
+    found = reader.read(Picture(FORMAT, 800, 400, 2, 2, frames, fine))
+    assert found.text == "\n".join(LINES)
+    assert {line.look for line in found.lines} == {1}
+
+
 @pytest.mark.parametrize(
     "frames",
     [

@@ -171,6 +171,7 @@ def not_the_same(
     now = datetime.now(UTC)
     with transaction(held.databases.content) as session:
         row = wellness.visible(session, principal, case)
+        bank_judging.check_matched(session, entry_id, row.item_id)
         lowered = bank_judging.not_the_same(
             session, name, entry_id, row.item_id, actor=principal.actor, now=now
         )

@@ -159,7 +159,7 @@ def _page(
     place = inputs.identifier(before, "The place to go on from")
     # A list may name people: who only looks after the numbers sees how many entries there are, and their digests.
     vault = held.vault if Permission.BANK_ADD in principal.permissions else None
-    near = near_hash(held, name, search, now) if search else ()
+    near = near_hash(held, name, search, now) if search and vault is not None else ()
     with transaction(held.databases.content) as session:
         entries = bank_lists.entries(
             session,

@@ -50,7 +50,7 @@ def _parts() -> None:
 
 
 def _partitions() -> None:
-    """The two functions that make and drop partitions learn of the new table, and stay as they are otherwise."""
+    """The functions that make and drop partitions learn of the new table; it gets the months that there are."""
     known = "WHEN 'signals' THEN 'item_id' END"
     for function in ("ensure_partition(text,date)", "drop_partition(text,date)"):
         source = op.get_bind().scalar(
@@ -61,6 +61,14 @@ def _partitions() -> None:
         more = "WHEN 'part_features' THEN 'item_id' " + known
         # As the driver takes it: the statement has percent signs and colons of its own.
         op.get_bind().exec_driver_sql(str(source).replace(known, more).replace("%", "%%"))
+    # A search through what is there writes for the months before this release too, and ends with them.
+    op.execute(
+        """
+        SELECT ensure_partition('part_features', to_date(right(child.relname, 6), 'YYYYMM'))
+        FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+        WHERE inhparent = 'items'::regclass AND child.relname ~ '^items_p[0-9]{6}$'
+        """
+    )
 
 
 def _banks() -> None:
