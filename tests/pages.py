@@ -252,7 +252,7 @@ def _banks(databases: Databases, vault: Vault, now: datetime) -> None:
         )  # fmt: skip
         for number in range(3):
             known = banks.add_content(
-                session, vault, bank="known_pictures", content=f"{number:064x}".encode(), form="pdq",
+                session, vault, bank="known_pictures", content=f"{0x0F << number:02x}".encode() * 32, form="pdq",
                 note="A picture that comes again and again.", verified=number < 2, actor="operator",
                 now=now - timedelta(days=20 - number),
             ).id  # fmt: skip
