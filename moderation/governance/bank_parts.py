@@ -13,9 +13,11 @@ from moderation.domain.errors import InvalidInput, NotFound
 from moderation.features.fingerprints import Kept
 from moderation.governance import banks
 from moderation.governance.banks import Added
-from moderation.storage.blobs import FolderBlobs
+from moderation.storage.blobs import BlobMissing, FolderBlobs
 from moderation.storage.tables import Part
 from moderation.storage.vault import Vault
+
+ENDED = "This part is not there any more; its content has ended."
 
 
 def position_of(session: Session, item_id: UUID, name: str) -> int:
@@ -56,7 +58,7 @@ def add_part(
     part = session.get(Part, (item_id, position))
     key = vault.item_keys([item_id]).get(item_id)
     if part is None or key is None:
-        raise NotFound("This part is not there any more; its content has ended.")
+        raise NotFound(ENDED)
     kind = banks.kind_of(session, bank)
     if part.kind != kind:
         raise InvalidInput(f"Bank {bank} holds {kind}s and this part is another kind; choose another bank.")
@@ -65,7 +67,10 @@ def add_part(
     if part.kind == "text":
         content = key.decrypt(part.content or b"", "parts", "content", *place)
     else:
-        content = key.decrypt(blobs.open(part.blob or ""), "parts", "blob", *place)
+        try:
+            content = key.decrypt(blobs.open(part.blob or ""), "parts", "blob", *place)
+        except BlobMissing as error:
+            raise NotFound(ENDED) from error
         kept = hashed(content) if hashed is not None else None
     return banks.add_content(
         session, vault, bank=bank, content=content, note=note, verified=False, actor=actor, now=now, kept=kept
