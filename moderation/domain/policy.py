@@ -6,6 +6,7 @@ certificate has been earned, between which calibrated probabilities a machine ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -14,6 +15,7 @@ from typing import Any
 from moderation.domain import dsa
 from moderation.domain.documents import Reader
 from moderation.domain.errors import PolicyInvalid
+from moderation.domain.promises import CertificateRules
 from moderation.domain.retention import Clock, Retention, RetentionClass
 from moderation.domain.reviewing import Clause, ReviewRules, read_clauses, read_review
 from moderation.domain.signals import Category
@@ -78,6 +80,7 @@ class Policy:
     clauses: Mapping[str, Clause] = field(default_factory=dict)
     rights: RightsRules = field(default_factory=RightsRules)
     notice_days: float = 0  # between telling of the next version and its taking effect
+    certificates: CertificateRules = field(default_factory=CertificateRules)
 
     def clauses_of(self, category: str) -> tuple[Clause, ...]:
         """The clauses under `category`, never none: a category that names none is a clause of its own."""
@@ -103,7 +106,7 @@ def parse_policy(data: object, version: int) -> Policy:
     """
     reader = Reader()
     known = {"name", "deadline_hours", "retention", "detectors", "categories", "review", "clauses", "rights"}
-    known |= {"notice_days"}
+    known |= {"notice_days", "certificates"}
     root = reader.mapping(data, (), known)
     name = reader.value(root, (), "name", str)
     hours = reader.number(root, (), "deadline_hours", 0.1, 8760)
@@ -113,6 +116,7 @@ def parse_policy(data: object, version: int) -> Policy:
     review = read_review(reader, root.get("review", {}))
     clauses = read_clauses(reader, root.get("clauses", {}), {str(category) for category in Category})
     rights = _rights(reader, root.get("rights", {}))
+    certificates = _certificates(reader, root.get("certificates", {}))
     notice = reader.optional(
         root, "notice_days", lambda: reader.number(root, (), "notice_days", 0, MOST_NOTICE_DAYS)
     )
@@ -121,8 +125,48 @@ def parse_policy(data: object, version: int) -> Policy:
     kept_as = {rule.name: rule.retention for rule in categories.values() if rule.retention is not None}
     retention = replace(retention, by_category=kept_as)
     return Policy(
-        name, version, categories, detectors, retention, hours, review, clauses, rights, notice or 0
+        name,
+        version,
+        categories,
+        detectors,
+        retention,
+        hours,
+        review,
+        clauses,
+        rights,
+        notice or 0,
+        certificates,
     )
+
+
+# Between what each number must lie.
+_CERTIFICATES: Mapping[str, tuple[float, float]] = {
+    "confidence": (0.5, 0.999),
+    "renewals": (1, 100),
+    "every_days": (0.04, 90),
+    "valid_days": (0.04, 180),
+    "period_days": (1, 365),
+    "settle_hours": (0, 720),
+    "overlooked": (0, 0.5),
+    "tolerance": (0.05, 10),
+}
+
+
+def _certificates(reader: Reader, data: object) -> CertificateRules:
+    path = ("certificates",)
+    root = reader.mapping(data, path, {*_CERTIFICATES, "languages"})
+    given: dict[str, Any] = {}
+    for name in set(_CERTIFICATES) & set(root):
+        low, high = _CERTIFICATES[name]
+        read = reader.whole if name == "renewals" else reader.number
+        given[name] = read(root, path, name, low, high)  # type: ignore[arg-type]
+    languages = root.get("languages", [])
+    if not isinstance(languages, list) or not all(
+        isinstance(one, str) and re.fullmatch("[a-z]{2,3}", one) for one in languages
+    ):
+        reader.fault((*path, "languages"), "languages must be a list of codes such as [en, de]")
+        languages = []
+    return CertificateRules(**given, languages=tuple(dict.fromkeys(languages)))
 
 
 def _rights(reader: Reader, data: object) -> RightsRules:
@@ -138,7 +182,9 @@ def _rights(reader: Reader, data: object) -> RightsRules:
 def _retention(reader: Reader, data: object) -> Retention | None:
     path: tuple[str, ...] = ("retention",)
     stages = ("received", "review", "allow", "limit", "remove")
-    root = reader.mapping(data, path, {"classes", "records_days", "bank_entries_days", *stages})
+    root = reader.mapping(
+        data, path, {"classes", "records_days", "bank_entries_days", "models_days", *stages}
+    )
     if not isinstance(data, dict):
         return None
     given = reader.mapping(root.get("classes"), (*path, "classes"), None)
@@ -151,6 +197,7 @@ def _retention(reader: Reader, data: object) -> Retention | None:
     banked = reader.optional(
         root, "bank_entries_days", lambda: reader.whole(root, path, "bank_entries_days", 1, 36_500)
     )
+    models = reader.optional(root, "models_days", lambda: reader.whole(root, path, "models_days", 1, 3650))
     if reader.faults:
         return None
     received, review, allow, limit, remove = (chosen[stage] for stage in stages)
@@ -159,6 +206,7 @@ def _retention(reader: Reader, data: object) -> Retention | None:
         kept,
         records_days=records or kept.records_days,
         bank_entries_days=banked or kept.bank_entries_days,
+        models_days=models or kept.models_days,
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 BANK_ENTRIES_DAYS = 730  # from the last match of a bank's entry, or from when it was added
+MODELS_DAYS = 180  # how long a model may serve on, once somebody whose posts it learned from was erased
 RECORDS_DAYS = 1826  # five years: decisions and what belongs to them, without content
 
 
@@ -67,6 +68,7 @@ class Retention:
     by_category: Mapping[str, str] = field(default_factory=dict)
     records_days: int = RECORDS_DAYS
     bank_entries_days: int = BANK_ENTRIES_DAYS
+    models_days: int = MODELS_DAYS
 
     @property
     def statutory(self) -> Mapping[str, RetentionClass]:

@@ -32,11 +32,17 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class AuditShare:
-    """Which share of automatic decisions people check: of all, and of those near a threshold (`margin`)."""
+    """Which share is checked blind: of automatic decisions, of those near a threshold (`margin`), of people's work.
+
+    `uncertain_share` is of items that people decide anyway: whoever gets one drawn is shown no score. With `a_day`
+    no more checks than so many are drawn in a day: all shares are then made smaller alike.
+    """
 
     share: float = 0.005
     near_share: float = 0.05
+    uncertain_share: float = 0.1
     margin: float = 0.1
+    a_day: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,8 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "appeal_deadline_hours": (1, 8760),
     "share": _SHARE,
     "near_share": _SHARE,
+    "uncertain_share": _SHARE,
+    "a_day": (1, 1_000_000),
     "margin": (0, 0.5),
     "window_days": (1, 3650),
     "suspend_at": (1, 100),

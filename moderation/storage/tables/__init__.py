@@ -42,6 +42,7 @@ from moderation.storage.tables.people import (
     RecoveryCode,
     SavedFilter,
 )
+from moderation.storage.tables.promises import CertificateRow, Certification, LearningRound
 from moderation.storage.tables.review import (
     AccountAction,
     Appeal,
@@ -97,6 +98,8 @@ __all__ = [
     "Case",
     "CaseNote",
     "CaseSkip",
+    "CertificateRow",
+    "Certification",
     "Decision",
     "Disclosure",
     "Erasure",
@@ -109,6 +112,7 @@ __all__ = [
     "IncidentAuthor",
     "Invitation",
     "Item",
+    "LearningRound",
     "LoginFailures",
     "MinorCheck",
     "ModelAlias",

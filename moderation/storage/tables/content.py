@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Index,
     Integer,
@@ -166,6 +167,8 @@ class SignalRow(Base):
     status: Mapped[str] = _part(Text)
     scores: Mapped[dict[str, float]] = _part(JSONB)
     evidence: Mapped[dict[str, Any]] = _part(JSONB)
+    # By a version that decides nothing; `detector` is then its name and version with a colon between.
+    shadow: Mapped[bool] = _part(Boolean, server_default=text("false"))
 
 
 class Sketch(Base):

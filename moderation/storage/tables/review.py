@@ -10,6 +10,7 @@ from sqlalchemy import (
     ARRAY,
     Boolean,
     CheckConstraint,
+    Double,
     Float,
     ForeignKey,
     Index,
@@ -94,6 +95,12 @@ class Decision(Base):
     source: Mapped[str | None] = _decision(Text)  # `domain.statements.Source`: how it was found
     # The item's retention clock as it was before: what an undo puts back, and what callers are shown until then.
     clock_before: Mapped[dict[str, Any] | None] = _decision(JSONB)
+    # Of a machine's decision: which certificates it stands on, for which slice of languages, and from which stratum
+    # of scores a check of it was drawn with which probability, whether it was drawn or not.
+    certificates: Mapped[list[UUID]] = _decision(ARRAY(Uuid), server_default=text("'{}'"))
+    slice: Mapped[str | None] = _decision(Text)
+    stratum: Mapped[str | None] = _decision(Text)
+    propensity: Mapped[float | None] = _decision(Double)
 
 
 class AccountAction(Base):

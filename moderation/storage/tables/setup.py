@@ -155,11 +155,17 @@ class ModelRow(Base):
     folder: Mapped[str] = _setup(Text)  # below the shipped artifacts, or below the model folder, by origin
     added_at: Mapped[datetime] = _setup(Moment)
     origin: Mapped[str] = _setup(Text, server_default=text("'shipped'"))
+    # Which bundles it learned from; how many of their rows were erased since, and since when; when it was retired.
+    bundles: Mapped[list[UUID]] = _setup(ARRAY(Uuid), server_default=text("'{}'"))
+    erased: Mapped[int] = _setup(Integer, server_default=text("0"))
+    tainted_at: Mapped[datetime | None] = _setup(Moment)
+    retired_at: Mapped[datetime | None] = _setup(Moment)
 
 
 class ModelAlias(Base):
     """Which version serves, the alias `champion` of each name, and which did before it, `previous`.
 
+    `shadow` scores everything and decides nothing; `canary` decides for a `share` of the items, by a hash of their id.
     `trouble` is why a process could not serve it; whatever served before goes on there.
     """
 
@@ -170,6 +176,7 @@ class ModelAlias(Base):
     version: Mapped[str] = _setup(Text)
     set_at: Mapped[datetime] = _setup(Moment)
     trouble: Mapped[str | None] = _setup(Text)
+    share: Mapped[float | None] = _setup(Double)  # of a canary
 
 
 class ModelProposal(Base):
@@ -194,6 +201,7 @@ class ModelProposal(Base):
     name: Mapped[str] = _setup(Text)
     version: Mapped[str] = _setup(Text)
     alias: Mapped[str] = _setup(Text)
+    share: Mapped[float | None] = _setup(Double)  # of a canary
     gates: Mapped[list[dict[str, Any]]] = _setup(JSONB)
     proposed_by: Mapped[UUID] = _setup(Uuid, ForeignKey("people.id"), pii=Pii.PSEUDONYM)
     proposed_at: Mapped[datetime] = _setup(Moment)
