@@ -165,7 +165,7 @@ class ModelRow(Base):
 class ModelAlias(Base):
     """Which version serves, the alias `champion` of each name, and which did before it, `previous`.
 
-    `shadow` scores everything and decides nothing; `canary` decides for a `share` of the items, by a hash of their id.
+    `shadow` scores everything and decides nothing; `canary` decides for a `share` of the items, by a hash of the id.
     `trouble` is why a process could not serve it; whatever served before goes on there.
     """
 
