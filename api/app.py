@@ -22,6 +22,7 @@ from api.routes import (
     appeals,
     bank_import,
     banks,
+    certificates,
     compat,
     decisions,
     hashes,
@@ -67,8 +68,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (
         items.router, reports.router, decisions.router, appeals.router, incidents.router,
         subjects.router, banks.router, bank_import.router, hashes.router, partners.router,
-        compat.router, compat.perspective, review.router, quality.router, models.router, webhooks.router,
-        webhooks.dead_letters, sessions.router, health.router,
+        compat.router, compat.perspective, review.router, quality.router, models.router,
+        certificates.router, webhooks.router, webhooks.dead_letters, sessions.router, health.router,
     ):  # fmt: skip
         app.include_router(router)
     for router in (

@@ -88,14 +88,14 @@ class Marks:
         except Exception:
             self._not_before = monotonic() + PAUSE_SECONDS
             raise
-        versions = {one.manifest.name: one.manifest.sha256 for one in served.text}
+        versions = {one.manifest.name: one.manifest.sha256 for one in served.of_texts}
         found = {}
         for one in wanted:
             version = versions.get(one.detector, "")
             key = (item, one.part, one.category, version, hash((one.text, one.disguised)))
             known, result = self._remembered(key)
             if not known:
-                result = marks.find(served.text, one)
+                result = marks.find(served.of_texts, one)
                 self._remember(key, result)
             if result is not None:  # a rule's score is no model's, and has its own mark if it has a place
                 found[one] = result

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api import compat_errors, compat_schemas, problems, query_keys
+from api.certificate_schemas import CERTIFICATE
 from api.compat_schemas import AnalyzeIn, ImageInputIn, ModerationIn, SuggestIn, TextInputIn
 from api.hash_schemas import PictureIn
 from api.schemas import BatchIn, ItemIn, ProblemOut
@@ -50,6 +51,8 @@ OUTCOME = {
     "detectors": [{"name": "text-minilm", "version": "1", "status": "ok"}],
     "decided_by": "machine",
     "decided_at": "2026-11-22T09:30:02Z",
+    "certificates": [],
+    "promise": "No certificate: this carries no promise.",
 }
 ACCEPTED = {name: OUTCOME[name] for name in ("id", "status_url", "received_at", "expires_at")} | {
     "status": "received"
@@ -209,6 +212,7 @@ EXAMPLES: dict[tuple[str, str, str], dict[str, Any]] = {
     ("/v1/banks/{name}", "get", "200"): BANK | {"entries": 2},
     ("/v1/banks/{name}/entries", "post", "201"): BANK_ENTRY,
     ("/v1/hashes/match", "post", "200"): PICTURE,
+    ("/v1/certificates/{certificate_id}", "get", "200"): CERTIFICATE,
     ("/v1/hashes/lookup", "get", "200"): {
         "results": [{"by": "pdq", "hash": PICTURE["pdq"], "matches": PICTURE["matches"]}]
     },

@@ -63,6 +63,22 @@ class BatchIn(Strict):
     items: list[Any] = Field(min_length=1)
 
 
+Certificates = Annotated[
+    list[str] | None,
+    Field(
+        description="The certificates that a machine's decision stands on; empty if it stands on none, absent "
+        "where a person decided or nobody has yet. `GET /v1/certificates/{certificate_id}` shows one."
+    ),
+]
+Promised = Annotated[
+    str | None,
+    Field(
+        description="What is promised of such decisions, in one sentence, or that nothing is.",
+        examples=["Removed under a certificate: at most 2 % of such removals are wrong."],
+    ),
+]
+
+
 class CategoryOut(BaseModel):
     """The highest score of one category."""
 
@@ -108,6 +124,8 @@ class ItemOut(AcceptedOut):
     detectors: list[DetectorOut] | None = None
     decided_by: Literal["machine", "person"] | None = None
     decided_at: datetime | None = None
+    certificates: Certificates = None
+    promise: Promised = None
 
 
 class ProblemOut(BaseModel):
@@ -194,6 +212,8 @@ class DecisionOut(BaseModel):
     superseded_at: datetime | None = Field(default=None, description="When another decision replaced it.")
     reverses: str | None = Field(default=None, description="The decision that this one reversed.")
     policy_version: int
+    certificates: Certificates = None
+    promise: Promised = None
     informed_at: datetime | None = None
     appeal_until: datetime | None = Field(
         default=None, description="Until when it can be appealed; absent while nobody was told of it."

@@ -6,7 +6,7 @@ Scoring has threads of its own: what everybody else's requests run in must not f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ from models import plugins
 from models.registry import ArtifactError, Kind
 from models.runtime import Classifier
 from models.serving import Served
+from models.text_heads import speaking
 from moderation.domain.content import Part, TextPart
 from moderation.domain.errors import Unavailable
 from moderation.domain.policy import Policy
@@ -38,6 +39,7 @@ T = TypeVar("T")
 AT_ONCE = 2
 MOST_WAITING = 64
 RETRY_SECONDS = 2.0
+_JUDGES: Mapping[Kind, str] = {"head": "image", "text-head": "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Scoring:
 
     def __init__(self, settings: Settings, databases: Databases) -> None:
         threads = settings.work.model_threads
-        kinds: tuple[Kind, ...] = ("text", "image", "backbone", "head")
+        kinds: tuple[Kind, ...] = ("text", "image", "backbone", "head", "text-head")
         self._following = Following(databases.content, settings.models, kinds, threads)
         self._plugins = plugins.load(settings.image_plugins)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scoring")
@@ -63,14 +65,16 @@ class Scoring:
         self._loaded: Reader | None = None
         self._waiting = 0
 
-    async def score(self, posts: Sequence[Sequence[Part]], policy: Policy, now: datetime) -> Answer:
-        """Score `posts`, in turn with whoever else asks.
+    async def score(
+        self, posts: Sequence[Sequence[Part]], policy: Policy, now: datetime, client: str = ""
+    ) -> Answer:
+        """Score `posts` as if `client` posted them, in turn with whoever else asks.
 
         Raises:
             Unavailable: too many ask, or no model can judge.
             UndecodableImage: a picture can't be read.
         """
-        return await self._in_turn(lambda: self._score(posts, policy, now))
+        return await self._in_turn(lambda: self._score(posts, policy, now, client))
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
         if self._waiting >= MOST_WAITING:
@@ -108,7 +112,7 @@ class Scoring:
         """
         return self._following.current()
 
-    def _score(self, posts: Sequence[Sequence[Part]], policy: Policy, now: datetime) -> Answer:
+    def _score(self, posts: Sequence[Sequence[Part]], policy: Policy, now: datetime, client: str) -> Answer:
         served = self._following.current()
         image = (*served.image, *self._plugins)
         scored = scoring.score(
@@ -121,11 +125,14 @@ class Scoring:
             served.backbone,
             served.head,
             self._reader(posts),
+            served.text_head,
+            client,
         )
         kinds = {"text" if isinstance(part, TextPart) else "image" for parts in posts for part in parts}
-        classifiers: list[Classifier[Any]] = [*served.text, *image, *served.head]
-        speaking = [one.manifest for one in classifiers]
-        used = [one for one in speaking if ("image" if one.kind == "head" else one.kind) in kinds]
+        mine = [head for head, _ in speaking(served.text_head, client)]
+        classifiers: list[Classifier[Any]] = [*served.text, *mine, *image, *served.head]
+        asked = [one.manifest for one in classifiers]
+        used = [one for one in asked if _JUDGES.get(one.kind, one.kind) in kinds]
         spoken = frozenset(language for one in used for language in one.document.get("language", ()))
         return Answer("+".join(f"{one.name}-{one.version}" for one in used), spoken, scored)
 

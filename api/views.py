@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from api import promised
 from moderation.domain.content import ItemState
+from moderation.domain.decisions import DecidedBy
 from moderation.domain.routing import Route
 from moderation.governance import erasure
 from moderation.review import decisions
-from moderation.storage.tables import Decision, Item
+from moderation.storage.tables import CertificateRow, Decision, Item
 
 
 def accepted(identifier: UUID) -> dict[str, Any]:
@@ -30,18 +32,36 @@ def items(session: Session, rows: Sequence[Item], now: datetime) -> list[dict[st
     replaced = [item for item, outcome in outcomes.items() if outcome.superseded_at is not None]
     pending = decisions.pending(session, replaced, now) if replaced else {}
     appealed = erasure.under_appeal(session, [row.id for row in rows if row.expires_at <= now])
+    certificates = promised.cited(session, outcomes.values())
     return [
         _item(
             row,
             outcomes.get(row.id),
             pending.get(row.id),
+            certificates,
             over=row.expires_at <= now and row.id not in appealed,
         )
         for row in rows
     ]
 
 
-def _item(row: Item, decision: Decision | None, pending: Decision | None, *, over: bool) -> dict[str, Any]:
+def promise(decision: Decision, certificates: Mapping[UUID, CertificateRow]) -> dict[str, Any]:
+    """What a decision stands on and what it promises; neither of a person's, nor while nobody has decided."""
+    by_machine = decision.decided_by == DecidedBy.MACHINE and decision.route != Route.REVIEW
+    return {
+        "certificates": list(map(str, decision.certificates)) if by_machine else None,
+        "promise": promised.sentence(decision, certificates),
+    }
+
+
+def _item(
+    row: Item,
+    decision: Decision | None,
+    pending: Decision | None,
+    certificates: Mapping[UUID, CertificateRow],
+    *,
+    over: bool,
+) -> dict[str, Any]:
     gone = over or row.state == ItemState.DELETED
     clock = pending.clock_before if pending and not gone else None
     shown = accepted(row.id) | {
@@ -61,6 +81,7 @@ def _item(row: Item, decision: Decision | None, pending: Decision | None, *, ove
         "detectors": decision.detectors,
         "decided_by": decision.decided_by,
         "decided_at": decision.decided_at,
+        **promise(decision, certificates),
     }
 
 

@@ -7,6 +7,9 @@ compared. They need the extra `training` and are left out without it.
 
 *The whole path* is the worker's stage for texts, `classify_text`: views, tokens, n-grams, the encoder in buckets of
 like length, signals. *One text alone* is the same with a batch of one.
+
+*Heads* is the same path with heads of so many communities beside the model, two categories each, every text from
+another community than the one before: all sides in turn in one run, as ratios to none.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import argparse
 import os
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -24,16 +28,20 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from models.registry import ARTIFACTS, Manifest, load, newest
+from models.registry import ARTIFACTS, Manifest, load, newest, write_manifest
 from models.runtime import open_session
 from models.text import TextClassifier
+from models.text_heads import VECTOR, WEIGHTS, TextHead
 from moderation.features.hashes import text_digest
 from moderation.pipeline.batch import Batch, Text
 from moderation.pipeline.classify_text import classify_text
+from moderation.storage.tables import Item
 from tests.chaos.storm import sentence
 
 WINDOWS, TOKENS = 32, 32
 BATCH = 64
+COMMUNITIES = (0, 1, 10, 100)
+DIMENSIONS = 384
 SHORT = "Could somebody explain how to prune an apple tree?"
 
 Ids = NDArray[np.int64]
@@ -41,7 +49,7 @@ Side = tuple[str, Callable[[], object]]
 
 
 def main() -> int:
-    """Measure all three and print them as Markdown."""
+    """Measure all of it and print them as Markdown."""
     options = _options()
     manifest = load(options.artifact) if options.artifact else _newest()
     precision = manifest.document.get("metrics", {}).get("precision", "unknown precision")
@@ -51,6 +59,7 @@ def main() -> int:
     _network(manifest, options.threads, options.rounds)
     classifier = TextClassifier(manifest, threads=options.threads)
     _path(classifier, options.texts, options.rounds, random.Random(options.seed))
+    _heads(classifier, options.texts, options.rounds, random.Random(options.seed))
     _alone(classifier, options.alone)
     return 0
 
@@ -127,10 +136,15 @@ def _torch_sides(ids: Ids, threads: int) -> list[Side]:
 # --- the worker's stage ---
 
 
-def batch_of(texts: Sequence[str]) -> Batch:
-    """What `normalise` hands to `classify_text`."""
+def batch_of(texts: Sequence[str], communities: int = 0) -> Batch:
+    """What `normalise` hands to `classify_text`; with communities, one text after the other from each in turn."""
     batch = Batch([], datetime.now(UTC))
     batch.texts += [Text(uuid4(), "text", text, text_digest(text)) for text in texts]
+    if communities:
+        batch.items = [
+            Item(id=text.item, client=f"community-{number % communities}")
+            for number, text in enumerate(batch.texts)
+        ]
     return batch
 
 
@@ -149,6 +163,68 @@ def _path(classifier: TextClassifier, count: int, rounds: int, chance: random.Ra
     print(f"| the whole path, batches of {BATCH} | texts/s |\n|---|---|")
     for name, rate in best.items():
         print(f"| {name} | {rate:.0f} |")
+    print()
+
+
+# --- heads ---
+
+
+def made_up(base: Manifest, folder: Path, client: str, numbers: np.random.Generator) -> TextHead:
+    """A head with numbers that nobody fitted: only its cost is looked at."""
+    categories = ("harassment", "hate")
+    folder.mkdir()
+    shape = (len(categories), DIMENSIONS)
+    np.savez(
+        folder / WEIGHTS,
+        vector=numbers.normal(0, 0.1, shape),
+        scores=numbers.normal(0, 0.1, (len(categories), len(base.outputs))),
+        bias=np.zeros(len(categories)),
+    )
+    document = {
+        "name": f"text-head-{client}",
+        "version": "1",
+        "kind": "text-head",
+        "outputs": [{"category": c, "head": c, "scale": 1.0, "shift": 0.0} for c in categories],
+        "input": {
+            "base": {"name": base.name, "version": base.version, "sha256": base.sha256},
+            "tensor": VECTOR,
+            "dimensions": DIMENSIONS,
+            "clients": [client],
+            "heads": list(categories),
+            "scores": list(base.categories),
+        },
+    }
+    return TextHead(write_manifest(folder, document, (WEIGHTS,)))
+
+
+def _heads(classifier: TextClassifier, count: int, rounds: int, chance: random.Random) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = np.random.default_rng(0)
+        heads = [
+            made_up(classifier.manifest, Path(folder) / f"{number}", f"community-{number}", numbers)
+            for number in range(max(COMMUNITIES))
+        ]
+    spent: dict[int, list[float]] = {
+        number: [] for number in COMMUNITIES
+    }  # of the processor: others use it too
+    for _ in range(rounds):
+        texts = [f"{sentence(chance)} {number}" for number in range(count)]
+        classify_text(batch_of(texts), [classifier])  # whoever reads a text first pays for what is kept of it
+        for number in COMMUNITIES:
+            batches = [
+                batch_of(texts[start : start + BATCH], communities=number) for start in range(0, count, BATCH)
+            ]
+            started = time.process_time()
+            for batch in batches:
+                classify_text(batch, [classifier], heads[:number])
+            spent[number].append(time.process_time() - started)
+    print(
+        f"| the whole path, batches of {BATCH}, heads of | ms a text of a core | against none |\n|---|---|---|"
+    )
+    for number, took in spent.items():
+        ratios = sorted(mine / none for mine, none in zip(took, spent[0], strict=True))
+        said = f"{ratios[len(ratios) // 2]:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+        print(f"| {number} communities | {1000 * min(took) / count:.2f} | {said} |")
     print()
 
 

@@ -17,6 +17,7 @@ from models.registry import ArtifactError, Manifest
 
 RUN = "run `python -m training evaluate` and then `export`, which writes them"
 RUN_HEAD = "run `python -m training image-head`, which writes them"
+RUN_TEXT_HEAD = "run `python -m training text-head`, which writes them"
 ENOUGH = 200
 """Held-out positives from which a category's ranking and calibration are judged; of fewer they are noise."""
 FEW = 10
@@ -73,6 +74,16 @@ LIMITS: Mapping[str, Limit] = {
     "head_ece": Limit("calibration error on held-out pictures (ECE)", most=0.10),
     "head_brier": Limit("Brier score on held-out pictures"),
     "head_copies": Limit("number of pictures left out as near-duplicates by meaning"),
+    # Heads over a text model's vectors: held to what their base says, so few labels do little harm and little good.
+    "text_head_positives": Limit("number of distinct texts that are a yes", least=30),
+    "text_head_negatives": Limit("number of distinct texts that are a no", least=30),
+    "text_head_held_out": Limit("number of distinct held-out texts that are a yes", least=10),
+    "text_head_auc": Limit("ranking of held-out texts (AUC)", least=0.70, strictly=True),
+    "text_head_ap": Limit("average precision on held-out texts"),
+    "text_head_ece": Limit("calibration error on held-out texts (ECE)", most=0.10, kindly=True),
+    "text_head_brier": Limit("Brier score on held-out texts"),
+    "text_head_base_auc": Limit("AUC less the base's on the same rows", least=-0.01, kindly=True),
+    "text_head_base_brier": Limit("Brier score less the base's on the same rows", most=0.0, kindly=True),
 }
 
 REQUIRED = (
@@ -81,7 +92,12 @@ REQUIRED = (
 """What every text model shows; `required` adds what it shows by category."""
 REQUIRED_OF_HEADS = ("head_positives", "head_negatives", "head_held_out", "head_auc", "head_ece")
 """What every head shows, by category."""
-MEASURED: Mapping[str, str] = {"text": RUN, "head": RUN_HEAD}
+REQUIRED_OF_TEXT_HEADS = (
+    "text_head_positives", "text_head_negatives", "text_head_held_out", "text_head_auc", "text_head_ece",
+)  # fmt: skip
+BESIDE_THE_BASE = ("text_head_base_auc", "text_head_base_brier")
+"""What a text head shows in the categories that its base knows too."""
+MEASURED: Mapping[str, str] = {"text": RUN, "head": RUN_HEAD, "text-head": RUN_TEXT_HEAD}
 """Kinds that show more than their golden inputs, and how that is measured."""
 
 
@@ -151,6 +167,10 @@ def required(manifest: Manifest) -> list[str]:
     """
     if manifest.kind == "head":
         return [f"{name}:{category}" for name in REQUIRED_OF_HEADS for category in manifest.categories]
+    if manifest.kind == "text-head":
+        known = {c: c in manifest.input.get("scores", ()) for c in manifest.categories}
+        names = [f"{name}:{c}" for name in REQUIRED_OF_TEXT_HEADS for c in known]
+        return names + [f"{name}:{c}" for name in BESIDE_THE_BASE for c, said in known.items() if said]
     if manifest.kind != "text":
         return []
     names = list(REQUIRED)
@@ -186,7 +206,7 @@ def judge(
     title = f"The {found.what}" + (f" for {about}" if about else "")
     number, lowest, highest = _number(value), _number(low), _number(high)
     if number is None:
-        sentence = f"{title} was not measured; {RUN_HEAD if family.startswith('head_') else RUN}."
+        sentence = f"{title} was not measured; {_measuring(family)}."
         return Gate(name, None, asked, passed=asked is None, sentence=sentence)
     passed, wanted = True, ""
     if found.least is not None:
@@ -242,6 +262,13 @@ def _with_waivers(gates: list[Gate], waived: Mapping[str, str]) -> list[Gate]:
 def _waived(gate: Gate, reason: str) -> Gate:
     said = gate.sentence.replace(", so it may not serve.", ".")
     return replace(gate, sentence=f"{said} Waived: {reason}", waived=reason)
+
+
+def _measuring(family: str) -> str:
+    """What measures the gates of a family."""
+    if family.startswith("text_head_"):
+        return RUN_TEXT_HEAD
+    return RUN_HEAD if family.startswith("head_") else RUN
 
 
 def _number(value: object) -> float | None:

@@ -23,8 +23,8 @@ ARTIFACTS = Path(__file__).parent / "artifacts"
 MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
 
-Kind = Literal["text", "image", "embedding", "backbone", "head", "reader"]
-KINDS: tuple[Kind, ...] = ("text", "image", "embedding", "backbone", "head")
+Kind = Literal["text", "image", "embedding", "backbone", "head", "text-head", "reader"]
+KINDS: tuple[Kind, ...] = ("text", "image", "embedding", "backbone", "head", "text-head")
 """Kinds whose champion is chosen and followed. A reader belongs to the release, as does the code around it."""
 SILENT: frozenset[Kind] = frozenset({"embedding", "backbone", "reader"})
 """Kinds that say nothing of any category: what is alike, or what stands there."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from models.registry import SILENT, ArtifactError, Manifest, Output
 
@@ -28,10 +29,13 @@ class Classifier(Protocol[Input_contra]):
         ...
 
 
-def open_session(path: Path, threads: int, *, keep_memory: bool = True) -> ort.InferenceSession:
+def open_session(
+    path: Path, threads: int, *, keep_memory: bool = True, also: str | None = None
+) -> ort.InferenceSession:
     """One CPU session over the ONNX file at `path`, using `threads` threads inside an operator.
 
     Without `keep_memory` what one input took is given back before the next: for inputs of ever other sizes.
+    `also` names a tensor inside the network that becomes an output beside the others, if there is one.
     """
     options = ort.SessionOptions()
     options.enable_cpu_mem_arena = options.enable_mem_pattern = keep_memory
@@ -40,7 +44,32 @@ def open_session(path: Path, threads: int, *, keep_memory: bool = True) -> ort.I
     # Spinning threads look fast alone and starve the database and the API on the same cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if also is not None:
+        try:
+            model = path.read_bytes() + _output(also)
+            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Fail:
+            pass  # no node of the graph makes that tensor
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _output(tensor: str) -> bytes:
+    """A serialised ModelProto that says nothing but that a float tensor of the graph is an output.
+
+    Behind the bytes of a model it adds that output and changes nothing else: of a message that comes twice the
+    second is merged into the first, repeated fields one after the other (protobuf.dev, "Encoding", Last One Wins).
+    Field numbers from onnx.proto: ModelProto.graph 7, GraphProto.output 12, ValueInfoProto.name 1 and type 2,
+    TypeProto.tensor_type 1, Tensor.elem_type 1 (a varint), which is FLOAT, 1.
+    """
+    floats = _field(2, _field(1, b"\x08\x01"))
+    return _field(7, _field(12, _field(1, tensor.encode()) + floats))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of protobuf (wire type 2), shorter than 128 bytes and numbered below 16."""
+    if len(content) > 127 or number > 15:
+        raise ValueError("The tensor's name is too long.")
+    return bytes([number << 3 | 2, len(content)]) + content
 
 
 def calibrate(logits: NDArray[np.float32], outputs: Sequence[Output]) -> Scores:
@@ -51,9 +80,17 @@ def calibrate(logits: NDArray[np.float32], outputs: Sequence[Output]) -> Scores:
     Raises:
         FloatingPointError: the model computed no number. It reaches no limit, and would pass for harmless.
     """
-    scale = np.array([output.scale for output in outputs])
-    shift = np.array([output.shift for output in outputs])
-    z = np.clip(logits.astype(np.float64) * scale + shift, -60.0, 60.0)
+    return calibrated(logits.astype(np.float64), *scaling(outputs))
+
+
+def scaling(outputs: Sequence[Output]) -> tuple[Scores, Scores]:
+    """The scale and the shift of each output, (outputs,) both."""
+    return np.array([output.scale for output in outputs]), np.array([output.shift for output in outputs])
+
+
+def calibrated(logits: Scores, scale: Scores, shift: Scores) -> Scores:
+    """What `calibrate` says, for numbers that are read once."""
+    z = np.clip(logits * scale + shift, -60.0, 60.0)
     probabilities: Scores = np.clip(1.0 / (1.0 + np.exp(-z)), 1e-6, 1.0 - 1e-6)
     if np.isnan(probabilities).any():
         raise FloatingPointError("The model's output is not a number.")

@@ -3,24 +3,31 @@
 A batch takes `Serving.current()` once and keeps it to its end, so no batch mixes versions. A version is loaded and
 checked beside the one that serves and takes its place by one assignment; the one before stays loaded, so that to
 go back costs nothing. What does not load or computes something else is refused, and the old one serves on.
-A head serves only beside the version of the backbone that it was fitted on.
+A head serves only beside the version of the backbone or of the text model that it was fitted on.
+
+Beside the champions two more may stand under a name: a shadow, which scores and decides nothing, and a canary,
+which judges its share of the items in the champion's place. Each costs the memory of one model until it ends.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from models.backbone import ImageEmbedder
 from models.heads import ImageHead
 from models.image import RGB, ImageClassifier
 from models.registry import KINDS, ArtifactError, Kind, Manifest, load
 from models.runtime import Classifier, Embedder, Encoder, check_golden
-from models.text import TextClassifier, TextEmbedder
+from models.text import Headed, TextClassifier, TextEmbedder
+from models.text_heads import TextHead
 
+CHAMPION, SHADOW, CANARY = "champion", "shadow", "canary"
 KEPT = 2  # of each name: the one that serves and the one before
 
 
@@ -36,6 +43,13 @@ class Wanted:
 
 
 Loaded = Classifier[Any] | Encoder[Any]
+Pair = tuple[Wanted, Loaded]
+Place = tuple[str, str]
+"""An alias and a name."""
+HEADS: frozenset[Kind] = frozenset({"head", "text-head"})
+"""Kinds that are asked over what another model made of the input, and belong to one version of it."""
+HEAD_TYPES = (ImageHead, TextHead)
+BASE_TYPES = (ImageEmbedder, TextClassifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +61,38 @@ class Served:
     embedding: Sequence[Embedder] = ()
     backbone: Sequence[ImageEmbedder] = ()
     head: Sequence[ImageHead] = ()
+    text_head: Sequence[TextHead] = ()
 
     @property
     def manifests(self) -> list[Manifest]:
-        """Of everything that serves, by name."""
-        serving: list[Loaded] = [*self.text, *self.image, *self.embedding, *self.backbone, *self.head]
-        return [loaded.manifest for loaded in serving]
+        """Of everything that serves, by kind and name."""
+        first: list[Loaded] = [*self.text, *self.image, *self.embedding, *self.backbone]
+        return [loaded.manifest for loaded in (*first, *self.head, *self.text_head)]
+
+    @property
+    def of_texts(self) -> list[Classifier[str]]:
+        """Whatever gives scores of texts, each to be asked alone: text models, and heads beside their base."""
+        headed = [
+            Headed(base, head) for head in self.text_head for base in self.text if base.maker == head.maker
+        ]
+        return [*self.text, *headed]
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """What is tried beside the champions: a shadow decides nothing, a canary judges its share of the items."""
+
+    shadow: Served = field(default_factory=Served)
+    canary: Served = field(default_factory=Served)
+    shares: Mapping[str, float] = field(default_factory=dict)  # of canaries, by name
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Everything that is asked at one moment."""
+
+    champions: Served = field(default_factory=Served)
+    trials: Trials = field(default_factory=Trials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +102,15 @@ class Change:
     wanted: Wanted
     before: str | None
     refused: str = ""
+    alias: str = CHAMPION
+
+
+def in_share(item: UUID, share: float) -> bool:
+    """Whether a canary with this share judges an item: by a hash of its id, the same for everybody and for ever.
+
+    A larger share judges all that a smaller one does, and more.
+    """
+    return int.from_bytes(hashlib.sha256(item.bytes).digest()[:8], "big") < share * 2**64
 
 
 def verified(wanted: Wanted) -> Manifest:
@@ -105,20 +154,22 @@ _KINDS: Mapping[Kind, Callable[[Manifest, int], Loaded]] = {
     "embedding": TextEmbedder,
     "backbone": ImageEmbedder,
     "head": ImageHead,
+    "text-head": TextHead,
 }
 
 
 @dataclass(slots=True)
 class Serving:
-    """The versions that serve in this process. `follow` is for one thread, `current` for any."""
+    """The versions that serve in this process. `follow` is for one thread, `current` and `line` for any."""
 
     threads: int = 1
-    _served: Served = field(default_factory=Served)
-    _kept: dict[str, list[tuple[Wanted, Loaded]]] = field(default_factory=dict)  # by name, newest use first
-    _refused: dict[str, Wanted] = field(default_factory=dict)
-    _beside: dict[str, set[str]] = field(
+    _line: Line = field(default_factory=Line)
+    _kept: dict[str, list[Pair]] = field(default_factory=dict)  # by name, newest use first
+    _tried: dict[str, dict[str, Pair]] = field(default_factory=lambda: {SHADOW: {}, CANARY: {}})
+    _refused: dict[Place, Wanted] = field(default_factory=dict)
+    _beside: dict[Place, frozenset[str]] = field(
         default_factory=dict
-    )  # by head, the backbones it was last judged beside
+    )  # by head: beside what it was last judged
 
     def __post_init__(self) -> None:
         # The tokenizer's own pool: as many threads as a model has, none beside the one where that is a single one.
@@ -128,85 +179,163 @@ class Serving:
 
     def current(self) -> Served:
         """What serves now; take it once a batch."""
-        return self._served
+        return self._line.champions
 
-    def follow(self, wanted: Iterable[Wanted]) -> list[Change]:
+    def line(self) -> Line:
+        """What serves now and what is tried beside it; take it once a batch."""
+        return self._line
+
+    def follow(
+        self,
+        wanted: Iterable[Wanted],
+        shadow: Iterable[Wanted] = (),
+        canary: Iterable[Wanted] = (),
+        shares: Mapping[str, float] | None = None,
+    ) -> list[Change]:
         """Have exactly `wanted` serve, loading what is not loaded yet; what changed, and what was refused.
 
         Where a version is refused, the one of this name that serves goes on; it is not tried again before
-        something else is wanted. A name that is not wanted any more serves no longer.
+        something else is wanted. A name that is not wanted any more serves no longer. `shadow` and `canary` are
+        tried beside them, canaries on their `shares`; one of these that is refused is simply not tried.
         """
         named = {one.name: one for one in wanted}
-        # Backbones first: a head is taken or refused by what serves beside it.
-        ordered = sorted(named.values(), key=lambda one: one.kind == "head")
         changes = []
-        for name in (set(self._kept) | set(self._refused)) - set(named):
+        for name in {*self._kept, *self._names_refused(CHAMPION)} - set(named):
             self._kept.pop(name, None)
-            self._refused.pop(name, None)
-        for one in ordered:
-            if one.kind == "head":
+            self._refused.pop((CHAMPION, name), None)
+        for one in _bases_first(named.values()):
+            if one.kind in HEADS:
                 self._let_go(one)
             if (change := self._take(one)) is not None:
                 changes.append(change)
-        served = self._arranged()
-        if served != self._served:
-            self._served = served
+        for alias, those in ((SHADOW, shadow), (CANARY, canary)):
+            changes += self._try_all(alias, those)
+        shadows, canaries = (
+            _arranged(pair for _, pair in sorted(self._tried[alias].items())) for alias in (SHADOW, CANARY)
+        )
+        champions = _arranged(pairs[0] for _, pairs in sorted(self._kept.items()))
+        line = Line(champions, Trials(shadows, canaries, dict(shares or {})))
+        if line != self._line:
+            self._line = line
         return changes
 
     def _take(self, wanted: Wanted) -> Change | None:
         """Put a version first among those of its name; None if it is, or was refused before."""
-        kept = self._kept.get(wanted.name, [])
+        kept, place = self._kept.get(wanted.name, []), (CHAMPION, wanted.name)
         before = kept[0][0].version if kept else None
         if kept and kept[0][0] == wanted:
-            self._refused.pop(wanted.name, None)
+            self._refused.pop(place, None)
             return None
-        if self._refused.get(wanted.name) == wanted:
+        if self._refused.get(place) == wanted:
             return None
-        found = next((pair for pair in kept if pair[0] == wanted), None)
-        if found is None:
-            try:
-                found = (wanted, opened(verified(wanted), self.threads))
-                self._fitting(found[1])
-            except ArtifactError as error:
-                self._refused[wanted.name] = wanted
-                return Change(wanted, before, str(error))
-        self._refused.pop(wanted.name, None)
-        self._kept[wanted.name] = [found, *(pair for pair in kept if pair is not found)][:KEPT]
+        try:
+            found = self._loaded(CHAMPION, wanted)
+        except ArtifactError as error:
+            self._refused[place] = wanted
+            return Change(wanted, before, str(error))
+        self._refused.pop(place, None)
+        self._kept[wanted.name] = [found, *(pair for pair in kept if pair[0] != wanted)][:KEPT]
         return Change(wanted, before)
 
-    def _makers(self) -> set[str]:
-        """The backbones that serve."""
-        return {one.maker for pairs in self._kept.values() if isinstance(one := pairs[0][1], ImageEmbedder)}
+    def _try_all(self, alias: str, wanted: Iterable[Wanted]) -> list[Change]:
+        """Have exactly `wanted` tried under this alias."""
+        tried, named = self._tried[alias], {one.name: one for one in wanted}
+        for name in {*tried, *self._names_refused(alias)} - set(named):
+            tried.pop(name, None)
+            self._refused.pop((alias, name), None)
+        changes = []
+        for one in _bases_first(named.values()):
+            place, before = (alias, one.name), tried.get(one.name)
+            if one.kind in HEADS:
+                self._judged_anew(place, before)
+            if one.name in tried and tried[one.name][0] == one:
+                continue
+            tried.pop(one.name, None)
+            if self._refused.get(place) == one:
+                continue
+            try:
+                tried[one.name] = self._loaded(alias, one)
+                self._refused.pop(place, None)
+                changes.append(Change(one, before[0].version if before else None, alias=alias))
+            except ArtifactError as error:
+                self._refused[place] = one
+                changes.append(Change(one, None, str(error), alias))
+        return changes
 
-    def _fitting(self, loaded: Loaded) -> None:
-        """Refuse a head whose backbone does not serve.
+    def _loaded(self, alias: str, wanted: Wanted) -> Pair:
+        """A version, loaded now unless it is already, whatever it was loaded for.
 
         Raises:
-            ArtifactError: it does not.
+            ArtifactError: it can't be loaded, or is a head whose base is not there.
         """
-        if isinstance(loaded, ImageHead) and loaded.maker not in self._makers():
-            manifest = loaded.manifest
+        there = [pair for pairs in self._kept.values() for pair in pairs]
+        there += [pair for tried in self._tried.values() for pair in tried.values()]
+        pair = next((pair for pair in there if pair[0] == wanted), None)
+        pair = pair or (wanted, opened(verified(wanted), self.threads))
+        if isinstance(pair[1], HEAD_TYPES):
+            self._fitting(pair[1], alias)
+        return pair
+
+    def _fitting(self, head: ImageHead | TextHead, alias: str) -> None:
+        """Refuse a head whose base does not serve.
+
+        Raises:
+            ArtifactError: it does not, or the head computes something else beside it.
+        """
+        base = next((one for one in self._bases(alias) if one.maker == head.maker), None)
+        if base is None:
+            belongs = "/".join(head.maker.split("/")[:2])
             raise ArtifactError(
-                f"{manifest.name} {manifest.version} belongs to {loaded.maker}, which does not serve here; "
-                "fit it again on the backbone that does."
+                f"{head.manifest.name} {head.manifest.version} belongs to {belongs}, which does not serve here; "
+                "fit it again on the one that does."
             )
+        if isinstance(head, TextHead) and isinstance(base, TextClassifier):
+            base.bears(head)
+
+    def _bases(self, alias: str) -> list[ImageEmbedder | TextClassifier]:
+        """The bases beside which a head may stand: champions, and what is tried under the same alias."""
+        serving = [pairs[0][1] for pairs in self._kept.values()]
+        if alias != CHAMPION:
+            serving += [pair[1] for pair in self._tried[alias].values()]
+        return [one for one in serving if isinstance(one, BASE_TYPES)]
+
+    def _makers(self, alias: str) -> frozenset[str]:
+        return frozenset(one.maker for one in self._bases(alias))
 
     def _let_go(self, wanted: Wanted) -> None:
-        """Forget heads of this name whose backbone serves no longer, and refusals that may not hold any more."""
-        makers, kept = self._makers(), self._kept.get(wanted.name, [])
-        left = [pair for pair in kept if isinstance(pair[1], ImageHead) and pair[1].maker in makers]
+        """Forget heads of this name whose base serves no longer, and refusals that may not hold any more."""
+        makers, kept, place = self._makers(CHAMPION), self._kept.get(wanted.name, []), (CHAMPION, wanted.name)
+        left = [pair for pair in kept if isinstance(pair[1], HEAD_TYPES) and pair[1].maker in makers]
         if left != kept:
             self._kept[wanted.name] = left
-            self._refused.pop(wanted.name, None)
+            self._refused.pop(place, None)
         if not left:
             self._kept.pop(wanted.name, None)
-        if makers != self._beside.get(wanted.name):
-            self._refused.pop(wanted.name, None)
-        self._beside[wanted.name] = makers
+        if makers != self._beside.get(place):
+            self._refused.pop(place, None)
+        self._beside[place] = makers
 
-    def _arranged(self) -> Served:
-        serving = [self._kept[name][0] for name in sorted(self._kept)]
-        by_kind: dict[str, list[Any]] = {kind: [] for kind in KINDS}
-        for wanted, loaded in serving:
-            by_kind[wanted.kind].append(loaded)
-        return Served(**{kind: tuple(loaded) for kind, loaded in by_kind.items()})
+    def _judged_anew(self, place: Place, tried: Pair | None) -> None:
+        """The same of a head that is tried."""
+        alias, name = place
+        makers = self._makers(alias)
+        if tried is not None and isinstance(tried[1], HEAD_TYPES) and tried[1].maker not in makers:
+            self._tried[alias].pop(name)
+        if makers != self._beside.get(place):
+            self._refused.pop(place, None)
+        self._beside[place] = makers
+
+    def _names_refused(self, alias: str) -> set[str]:
+        return {name for of, name in self._refused if of == alias}
+
+
+def _bases_first(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """A head is taken or refused by what serves beside it."""
+    return sorted(wanted, key=lambda one: one.kind in HEADS)
+
+
+def _arranged(serving: Iterable[Pair]) -> Served:
+    by_kind: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    for wanted, loaded in serving:
+        by_kind[wanted.kind].append(loaded)
+    return Served(**{kind.replace("-", "_"): tuple(loaded) for kind, loaded in by_kind.items()})

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from tokenizers import Tokenizer
 
 from models.ngrams import NgramModel
 from models.registry import ArtifactError, Manifest
-from models.runtime import Scores, calibrate, open_session
+from models.runtime import GOLDEN_TOLERANCE, Scores, calibrate, open_session, scaling
+from models.text_heads import VECTOR, Base, Logodds, Seen, TextHead, Vectors
 
 NORMALISER = "nfkc-emoji-words-1"
 APART = 4
@@ -140,20 +142,28 @@ def window_logits(
     texts: Sequence[str], tokenizer: Tokenizer, windowing: Windowing, forward: Forward, heads: int
 ) -> Logits:
     """Logits of shape (len(texts), heads) for normalised texts: each head's maximum over a text's windows."""
-    result = np.full((len(texts), heads), -np.inf, dtype=np.float32)
+    rows, starts = window_rows(texts, tokenizer, windowing, forward, heads)
+    if not len(starts):
+        return rows
+    return np.maximum.reduceat(rows, starts, axis=0)
+
+
+def window_rows(
+    texts: Sequence[str], tokenizer: Tokenizer, windowing: Windowing, forward: Forward, columns: int
+) -> tuple[Logits, NDArray[np.intp]]:
+    """What `forward` says of every window (windows, columns), text by text, and where each text's windows begin."""
     windows: list[list[int]] = []
-    owners: list[int] = []
+    starts: list[int] = []
     first, last = ends(tokenizer)
     encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    for owner, encoding in enumerate(encodings):
+    for encoding in encodings:
         ids = encoding.ids
-        for start, end in cut(len(ids), windowing):
-            windows.append([first, *ids[start:end], last])
-            owners.append(owner)
+        starts.append(len(windows))
+        windows += [[first, *ids[start:end], last] for start, end in cut(len(ids), windowing)]
+    rows = np.empty((len(windows), columns), dtype=np.float32)
     for bucket in _buckets([len(window) for window in windows], windowing.bucket):
-        logits = forward(*_padded([windows[i] for i in bucket]))
-        np.maximum.at(result, [owners[i] for i in bucket], logits)
-    return result
+        rows[bucket] = forward(*_padded([windows[i] for i in bucket]))
+    return rows, np.array(starts, dtype=np.intp)
 
 
 def mixed(encoder: Logits, ngrams: Logits, weights: NDArray[np.float32]) -> Logits:
@@ -223,9 +233,15 @@ class TextClassifier:
         self._manifest = manifest
         self._heads = len(heads)
         self._columns = [heads.index(output.head) for output in manifest.outputs]
+        self._scale, self._shift = scaling(manifest.outputs)
+        # By which heads know the model that they belong to.
+        self.maker = Base.of(manifest).maker
         self._windowing = Windowing.of(manifest.input)
         self._tokenizer = open_tokenizer(str(manifest.path("tokenizer.json")))
-        self._session = open_session(manifest.path("model.onnx"), threads)
+        self._session = open_session(manifest.path("model.onnx"), threads, also=VECTOR)
+        shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        # None of an encoder that was exported otherwise: no head serves beside it.
+        self.dimensions = int(shapes[VECTOR][-1]) if VECTOR in shapes else 0
         # Without a weight for any head there is no n-gram model in the artifact.
         weights = manifest.input.get("ngram_weights", {})
         self._weights = np.array([weights.get(head, 0.0) for head in heads], dtype=np.float32)
@@ -240,6 +256,76 @@ class TextClassifier:
     def score(self, batch: Sequence[str]) -> Scores:
         """Probabilities of shape (len(batch), len(manifest.outputs)); an empty text is scored like any."""
         return calibrate(self.logits(batch)[:, self._columns], self._manifest.outputs)
+
+    def read(self, batch: Sequence[str], heads: Sequence[TextHead]) -> Scores:
+        """What `score` says, and behind it in turn the columns of each of `heads`, from one pass of the encoder.
+
+        `columns` says which are whose.
+        """
+        if not heads:
+            return self.score(batch)
+        texts = [normalise(text) for text in batch]
+        vectors = np.concatenate([head.vector for head in heads])
+
+        def forward(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Logits:
+            logits, pooled = self._run(ids, mask)
+            return np.concatenate([logits, pooled @ vectors.T], axis=1)
+
+        width = self._heads + len(vectors)
+        raw = window_logits(texts, self._tokenizer, self._windowing, forward, width)
+        own, peaks = self._mixed(raw[:, : self._heads], texts)[:, self._columns], raw[:, self._heads :]
+        logodds, found = self._logodds(own), [calibrate(own, self._manifest.outputs)]
+        for head, place in zip(heads, columns(self, heads)[1:], strict=True):
+            behind = slice(place.start - own.shape[1], place.stop - own.shape[1])
+            found.append(head.judged(logodds, peaks[:, behind]))
+        return np.concatenate(found, axis=1)
+
+    def seen(self, batch: Sequence[str]) -> list[Seen]:
+        """What heads are fitted on: of each text its calibrated log-odds and the vectors of its windows.
+
+        Raises:
+            ArtifactError: the network has no tensor of that name.
+        """
+        if not self.dimensions:
+            raise ArtifactError(f"{self._manifest.name} {self._manifest.version} has no tensor {VECTOR}.")
+        texts = [normalise(text) for text in batch]
+
+        def forward(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Logits:
+            return np.concatenate(self._run(ids, mask), axis=1)
+
+        width = self._heads + self.dimensions
+        rows, starts = window_rows(texts, self._tokenizer, self._windowing, forward, width)
+        parts = np.split(rows, starts[1:])
+        raw = np.array([part[:, : self._heads].max(axis=0) for part in parts], np.float32)
+        logodds = self._logodds(self._mixed(raw.reshape(-1, self._heads), texts)[:, self._columns])
+        return [Seen(odds, part[:, self._heads :]) for odds, part in zip(logodds, parts, strict=True)]
+
+    def bears(self, head: TextHead) -> None:
+        """Refuse a head that belongs to another version, or computes something else beside this one.
+
+        Raises:
+            ArtifactError: it is not to serve beside this model.
+        """
+        manifest = head.manifest
+        called, base = f"{manifest.name} {manifest.version}", Base.of(self._manifest)
+        fits = (head.tensor, head.dimensions, head.knows) == (
+            VECTOR,
+            self.dimensions,
+            self._manifest.categories,
+        )
+        if head.base != base or not fits:
+            raise ArtifactError(
+                f"{called} belongs to {head.base.name} {head.base.version}, which does not serve here; "
+                "fit it again on the version that does."
+            )
+        try:
+            texts = [str(entry["text"]) for entry in manifest.golden]
+            expected = [[entry["scores"][c] for c in manifest.categories] for entry in manifest.golden]
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"{called}: a golden sentence is malformed.") from error
+        worst = float(np.abs(Headed(self, head).score(texts) - np.array(expected)).max())
+        if not worst <= GOLDEN_TOLERANCE:
+            raise ArtifactError(f"{called} is off by {worst:.3f} on its golden sentences beside its base.")
 
     def reads_whole(self, text: str) -> bool:
         """Whether `score` looks at every token of `text`, and not at evenly spaced windows of it."""
@@ -257,13 +343,48 @@ class TextClassifier:
         """Raw logits of shape (len(batch), heads), in the order of the manifest's `input.heads`."""
         texts = [normalise(text) for text in batch]
         encoder = window_logits(texts, self._tokenizer, self._windowing, self._forward, self._heads)
+        return self._mixed(encoder, texts)
+
+    def _mixed(self, encoder: Logits, texts: Sequence[str]) -> Logits:
         if self._ngrams is None:
             return encoder
         return mixed(encoder, self._ngrams.logits(texts), self._weights)
 
+    def _logodds(self, logits: Logits) -> Logodds:
+        """Calibrated log-odds (n, outputs) of logits in the order of the outputs."""
+        odds: Logodds = logits.astype(np.float64) * self._scale + self._shift
+        return odds
+
     def _forward(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Logits:
         (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
         return np.asarray(logits, dtype=np.float32)
+
+    def _run(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> tuple[Logits, Vectors]:
+        logits, pooled = self._session.run(["logits", VECTOR], {"input_ids": ids, "attention_mask": mask})
+        return np.asarray(logits, dtype=np.float32), np.asarray(pooled, dtype=np.float32)
+
+
+def columns(classifier: TextClassifier, heads: Sequence[TextHead]) -> list[slice]:
+    """The columns of `TextClassifier.read`: first the model's own, then those of each head."""
+    widths = [len(one.outputs) for one in (classifier.manifest, *(head.manifest for head in heads))]
+    ends = np.cumsum([0, *widths])
+    return [slice(int(start), int(end)) for start, end in pairwise(ends)]
+
+
+@dataclass(frozen=True, slots=True)
+class Headed:
+    """A head beside its base: `models.runtime.Classifier[str]`, where one head alone is asked about texts."""
+
+    base: TextClassifier
+    head: TextHead
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.head.manifest
+
+    def score(self, batch: Sequence[str]) -> Scores:
+        """Probabilities of shape (len(batch), len(manifest.outputs))."""
+        return self.base.read(batch, [self.head])[:, columns(self.base, [self.head])[1]]
 
 
 class TextEmbedder:

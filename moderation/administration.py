@@ -172,6 +172,7 @@ def export_labels(
     days: int,
     *,
     pictures: bool = False,
+    client: str | None = None,
 ) -> Exported:
     """Seal labels into a bundle and register it; without a registered bundle there is no file.
 
@@ -182,7 +183,7 @@ def export_labels(
     try:
         with opened(settings) as held:
             begin = since or datetime(1970, 1, 1, tzinfo=UTC)
-            wanted = Wanted(begin, until or held.now, category, days, pictures)
+            wanted = Wanted(begin, until or held.now, category, days, pictures, client)
             made = labels.export(held.session, held.vault, path, key_path, wanted, OPERATOR, held.now)
     except DBAPIError:
         # Written, but the commit failed and with it the registration. What lay there before is left alone.

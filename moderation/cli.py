@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from moderation.commands import erasure as erasure_commands
 from moderation.commands import holds as holds_commands
 from moderation.commands import incidents as incident_commands
 from moderation.commands import kek as kek_commands
+from moderation.commands import labels as labels_commands
+from moderation.commands import learn as learn_commands
 from moderation.commands import models as models_commands
 from moderation.commands import partners as partners_commands
 from moderation.commands import people as people_commands
@@ -112,7 +113,8 @@ def parser() -> argparse.ArgumentParser:
     incident_commands.add(commands, _part, _settings)
     partners_commands.add(commands, _part, _settings)
     transparency_commands.add(commands, _part, _settings)
-    _add_labels(commands)
+    labels_commands.add(commands, _part, _settings)
+    learn_commands.add(commands, _part, _settings)
     suggestions_commands.add(commands, _part, _settings)
     return root
 
@@ -188,29 +190,6 @@ def _add_webhooks(commands: Any) -> None:
     replay.add_argument("--all", action="store_true", help="all that were given up")
 
 
-def _add_labels(commands: Any) -> None:
-    labels = commands.add_parser("labels", help="what people found, sealed for training")
-    actions = labels.add_subparsers(title="actions", metavar="ACTION", required=True)
-    export = _part(actions, "export", "seal labels into a bundle, with its key beside it", _export_labels)
-    export.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the bundle; FILE.key is its key"
-    )
-    export.add_argument(
-        "--since", type=_day, metavar="DAY", help="judged from this day on, as in 2026-11-22 (UTC)"
-    )
-    export.add_argument("--until", type=_day, metavar="DAY", help="judged before this day; default: now")
-    export.add_argument("--category", metavar="C", help="only where this category was judged")
-    export.add_argument(
-        "--pictures", action="store_true", help="pictures instead of texts, as vectors; no picture leaves"
-    )
-    export.add_argument(
-        "--days", type=_positive, default=90, metavar="N", help="it lasts; default: %(default)s"
-    )
-    _part(actions, "list", "every bundle that ever left", _list_bundles)
-    end = _part(actions, "end", "end a bundle before its time: its key is forgotten here", _end_bundle)
-    end.add_argument("id", metavar="ID", help="as `moderation labels list` shows it")
-
-
 def _part(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
     part: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + "."
@@ -264,6 +243,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _relay(options: argparse.Namespace) -> int:
     settings = _process(options)
+    os.environ.update(_environment(options))  # what the relay starts reads the same
 
     from moderation import relay
     from moderation.embedded.supervisor import stop_event
@@ -378,61 +358,6 @@ def _replay(options: argparse.Namespace) -> int:
     return 0
 
 
-def _export_labels(options: argparse.Namespace) -> int:
-    from moderation import administration
-
-    key_file = options.out.with_name(f"{options.out.name}.key")
-    try:
-        made = administration.export_labels(
-            _settings(options),
-            options.out,
-            key_file,
-            options.since,
-            options.until,
-            options.category,
-            options.days,
-            pictures=options.pictures,
-        )
-    except OSError as error:
-        raise Usage(f"{error.filename or options.out} can't be written: {error.strerror}.") from error
-    what = "pictures" if options.pictures else "texts"
-    _say(f"Bundle {made.id}: {made.rows} labelled {what} in {options.out}, until {made.expires_at:%Y-%m-%d}.")
-    _say(f"Its key is in {key_file}; send it by another way than the bundle.")
-    if made.left_out:
-        why = (
-            "they are not one picture and nothing else, or have no vector"
-            if options.pictures
-            else "they have pictures, or no text that can be read"
-        )
-        _say(f"{made.left_out} labelled items stayed: {why}.")
-    return 0
-
-
-def _list_bundles(options: argparse.Namespace) -> int:
-    from moderation import administration
-
-    for bundle in administration.bundles(_settings(options)):
-        state = (
-            f"ended {bundle.ended_at:%Y-%m-%d}" if bundle.ended_at else f"until {bundle.expires_at:%Y-%m-%d}"
-        )
-        # Whoever has a copy is told: what it still holds of erased people must not be trained on.
-        stale = f"  {bundle.erased} rows erased since {bundle.tainted_at:%Y-%m-%d}: delete copies, export again" \
-            if bundle.tainted_at and not bundle.ended_at else ""  # fmt: skip
-        said = (
-            f"{bundle.id}  {bundle.created_at:%Y-%m-%d}  {state:<16}  {bundle.rows:>8}  {bundle.created_by}"
-        )
-        _say(said + stale)
-    return 0
-
-
-def _end_bundle(options: argparse.Namespace) -> int:
-    from moderation import administration
-
-    administration.end_bundle(_settings(options), options.id)
-    _say("The bundle has ended. Delete its file, its key and every copy of them.")
-    return 0
-
-
 def _environment(options: argparse.Namespace) -> dict[str, str]:
     if options.data_dir is None:
         return dict(os.environ)
@@ -490,13 +415,6 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number above 0")
     return int(text)
-
-
-def _day(text: str) -> datetime:
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError("must be a day such as 2026-11-22") from error
 
 
 def _port(text: str) -> int:

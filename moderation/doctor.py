@@ -27,7 +27,8 @@ from models import registry
 from models.serving import verified
 from moderation import settings as configuration
 from moderation import statement_sender
-from moderation.governance import models
+from moderation.governance import model_ages, models
+from moderation.governance.policies import PolicyCache
 from moderation.settings import Settings, SettingsError
 from moderation.storage import migrate, roles
 from moderation.storage.vault import Vault, VaultError
@@ -291,6 +292,25 @@ def _champions(settings: Settings, _: Mapping[str, str]) -> str:
     return ", ".join(f"{one.name} {one.version}" for one in wanted) or "none yet; run: moderation migrate"
 
 
+def _ages(settings: Settings, _: Mapping[str, str]) -> str:
+    engine = create_engine(settings.database_url, connect_args={"connect_timeout": 5})
+    try:
+        with Session(engine) as session:
+            ageing = model_ages.ageing(session, PolicyCache().current(session))
+    except SQLAlchemyError as error:
+        raise Trouble("the database could not be asked", "Mend the database first.") from error
+    finally:
+        engine.dispose()
+    if not ageing:
+        return "none learned from posts that were erased since"
+    said = "; ".join(
+        f"{one.name} {one.version} ({', '.join(one.aliases) or 'serves nobody'}) is retired on "
+        f"{one.due_at:%Y-%m-%d}: {one.erased} of the posts it learned from were erased since"
+        for one in ageing
+    )
+    raise Trouble(said, "Fit a new version on a fresh bundle before then: moderation learn", State.WARNING)
+
+
 def _models() -> str:
     try:
         manifests = registry.shipped()
@@ -311,6 +331,7 @@ CHECKS: dict[str, Callable[[Settings, Mapping[str, str]], str]] = {
     "Broker": _broker,
     "Images": _blobs,
     "Champions": _champions,
+    "Model ages": _ages,
     "Statements": _statements,
 }
 

@@ -107,7 +107,7 @@ def screen_handler(settings: Settings, tools: Tools, now_fn: Callable[[], dateti
                 log.info("lease_lost", items=len(ids))
                 return
             with transaction(engine) as session:
-                notify(session, run.commit(session, token, screened), screened.batch.now)
+                notify(session, run.commit(session, token, screened, now_fn()), screened.batch.now)
         except (DBAPIError, DecoderBroken, OSError) as error:
             # Something of ours is away, and no item is to blame: they wait, and no attempt is counted.
             log.warning("batch_interrupted", items=len(ids), error=type(error).__name__)
@@ -151,7 +151,9 @@ def notify(session: Session, recorded: Sequence[Recorded], now: datetime) -> Non
                 "item_id": str(one.item),
                 "decision_id": str(one.decision_id),
                 "verdict": str(one.route),
-            },
+            }
+            # One a category at most.
+            | ({"certificates": list(map(str, one.certificates))} if one.certificates else {}),
             callback_id=one.callback_id,
         )
         for one in recorded

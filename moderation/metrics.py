@@ -68,6 +68,19 @@ DEADLINES_MISSED = Gauge(
 OVERTURNS = Counter(
     "moderation_overturns_total", "Decisions that a person found wrong, by how it was found.", ["by"]
 )
+CERTIFICATES = Gauge(
+    "moderation_certificates_in_force",
+    "Certificates that automatic decisions stand on.",
+    multiprocess_mode="mostrecent",
+)
+CERTIFICATES_WATCHED = Gauge(
+    "moderation_certificate_watch_age_seconds",
+    "How long ago somebody last looked whether certificates still fit; 0 without any.",
+    multiprocess_mode="mostrecent",
+)
+CERTIFICATES_VOIDED = Counter(
+    "moderation_certificates_voided_total", "Certificates that ended before their time, by why.", ["reason"]
+)
 RETENTION_LAG = Gauge(
     "moderation_retention_lag_seconds",
     "How overdue the oldest expired item is.",
@@ -138,5 +151,16 @@ MODEL_INFO = Gauge(
 MODEL_CHANGES = Counter(
     "moderation_model_changes_total",
     "Versions that a process was to serve, by what came of it.",
+    ["name", "outcome"],
+)
+MODEL_TRIALS = Gauge(
+    "moderation_model_trial_info",
+    "1 for each model version that a living process tries: as a shadow, which decides nothing, or as a canary.",
+    ["name", "version", "alias"],
+    multiprocess_mode="livemax",
+)
+SHADOWS = Counter(
+    "moderation_shadow_parts_total",
+    "Parts that a shadow was to score beside the champion, by what came of it.",
     ["name", "outcome"],
 )

@@ -1,7 +1,9 @@
 """Have a process serve what the alias `champion` says, and follow it while the process lives.
 
-A thread looks once a second, loads what is new beside what serves, checks it by its golden inputs and exchanges
-it between two batches. Nothing waits for it, and what can't be loaded is refused while the old one serves on.
+A worker follows the aliases `shadow` and `canary` too: what is tried beside the champions. Whoever answers a caller
+who waits follows champions alone. A thread looks once a second, loads what is new beside what serves, checks it by
+its golden inputs and exchanges it between two batches. Nothing waits for it, and what can't be loaded is refused
+while the old one serves on.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.registry import ArtifactError, Kind
-from models.serving import Change, Served, Serving, Wanted
+from models.serving import CANARY, CHAMPION, HEADS, SHADOW, Change, Line, Served, Serving, Wanted
 from moderation import metrics
 from moderation.domain.errors import Unavailable
 from moderation.governance import models
@@ -28,13 +30,26 @@ LOOK_SECONDS = 1.0
 log = structlog.get_logger()
 
 
+class _Wants(NamedTuple):
+    """What `Serving.follow` is told."""
+
+    champions: Sequence[Wanted]
+    shadows: Sequence[Wanted] = ()
+    canaries: Sequence[Wanted] = ()
+    shares: Mapping[str, float] | None = None
+
+
 class Following:
     """The champions of some kinds, in one process. Loaded when they are first asked for, or by `start`.
 
-    Safe for threads: `current` answers what serves now, which never changes under whoever holds it.
+    With `trials` what is tried beside them is loaded too. Safe for threads: `current` and `line` answer what serves
+    now, which never changes under whoever holds it.
     """
 
-    def __init__(self, engine: Engine, root: Path, kinds: Collection[Kind], threads: int = 1) -> None:
+    def __init__(
+        self, engine: Engine, root: Path, kinds: Collection[Kind], threads: int = 1, *, trials: bool = False
+    ) -> None:
+        self._trials, self._told = trials, set[tuple[str, str, str]]()
         self._engine, self._root, self._kinds = engine, root, tuple(kinds)
         self._threads = threads
         self._serving = Serving(threads)
@@ -64,21 +79,25 @@ class Following:
                 return
             # Anew each time: what was refused at an earlier attempt may have been mended.
             self._serving = Serving(self._threads)
-            champions = self._wanted()
-            changes = self._serving.follow(champions)
+            wanted = self._wanted()
+            changes = self._serving.follow(*wanted)
             self._tell(changes)
-            refused = {change.wanted.name: change.refused for change in changes if change.refused}
+            refused = {
+                one.wanted.name: one.refused for one in changes if one.refused and one.alias == CHAMPION
+            }
             if refused:
-                self._go_back(champions, refused)
+                self._go_back(wanted, refused)
             self._thread = threading.Thread(target=self._follow, name="models", daemon=True)
             self._thread.start()
 
-    def _go_back(self, champions: Sequence[Wanted], refused: Mapping[str, str]) -> None:
-        before = {one.name: one for one in self._wanted(models.PREVIOUS)}
-        again = [before.get(one.name, one) if one.name in refused else one for one in champions]
-        self._tell(self._serving.follow(again))
+    def _go_back(self, wanted: _Wants, refused: Mapping[str, str]) -> None:
+        with transaction(self._engine, durable=False) as session:
+            previous = models.wanted(session, self._root, self._kinds, models.PREVIOUS)
+        before = {one.name: one for one in previous}
+        again = [before.get(one.name, one) if one.name in refused else one for one in wanted.champions]
+        self._tell(self._serving.follow(*wanted._replace(champions=again)))
         serving = {manifest.name for manifest in self._serving.current().manifests}
-        heads = {one.name for one in champions if one.kind == "head"}
+        heads = {one.name for one in wanted.champions if one.kind in HEADS}
         for name, reason in refused.items():
             if name not in serving and name not in heads:
                 raise ArtifactError(reason)
@@ -99,6 +118,23 @@ class Following:
                 ) from error
         return self._serving.current()
 
+    def line(self) -> Line:
+        """What serves now and what is tried beside it: take it once for a batch.
+
+        Raises:
+            Unavailable: it can't be loaded.
+        """
+        self.current()
+        return self._serving.line()
+
+    def shadow(self) -> Served:
+        """What scores now and decides nothing."""
+        return self.line().trials.shadow
+
+    def canary(self) -> tuple[Served, Mapping[str, float]]:
+        """What judges a share of the items in its champion's place, and the shares by name."""
+        return (trials := self.line().trials).canary, trials.shares
+
     def close(self) -> None:
         """Follow no longer. What serves stays loaded for whoever holds it."""
         self._stop.set()
@@ -107,7 +143,7 @@ class Following:
 
     def look(self) -> None:
         """Look once, now, and load what is new. The thread does this; a test may."""
-        self._tell(self._serving.follow(self._wanted()))
+        self._tell(self._serving.follow(*self._wanted()))
 
     def _follow(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
@@ -119,9 +155,16 @@ class Following:
                 # Whatever it is, whoever asks for a verdict has what serves.
                 log.exception("model_look_failed")
 
-    def _wanted(self, alias: str = models.CHAMPION) -> list[Wanted]:
+    def _wanted(self) -> _Wants:
+        """What is to serve and to be tried, as of one moment."""
         with transaction(self._engine, durable=False) as session:
-            return models.wanted(session, self._root, self._kinds, alias)
+            champions = models.wanted(session, self._root, self._kinds)
+            if not self._trials:
+                return _Wants(champions)
+            shadows, canaries = (
+                models.wanted(session, self._root, self._kinds, alias) for alias in (SHADOW, CANARY)
+            )
+            return _Wants(champions, shadows, canaries, models.shares(session))
 
     def _tell(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -129,12 +172,29 @@ class Following:
             metrics.MODEL_CHANGES.labels(name, "refused" if change.refused else "loaded").inc()
             if change.refused:
                 log.error(
-                    "model_refused", model=name, version=version, serving=change.before, reason=change.refused
-                )
+                    "model_refused", model=name, version=version, alias=change.alias, serving=change.before,
+                    reason=change.refused,
+                )  # fmt: skip
                 with transaction(self._engine) as session:
-                    models.note_trouble(session, change.wanted, change.refused, datetime.now(UTC))
+                    models.note_trouble(
+                        session, change.wanted, change.refused, datetime.now(UTC), change.alias
+                    )
                 continue
-            if change.before is not None:
-                metrics.MODEL_INFO.labels(name, change.before).set(0)
-            metrics.MODEL_INFO.labels(name, version).set(1)
-            log.info("model_serves", model=name, version=version, before=change.before)
+            if change.alias == CHAMPION:
+                if change.before is not None:
+                    metrics.MODEL_INFO.labels(name, change.before).set(0)
+                metrics.MODEL_INFO.labels(name, version).set(1)
+            log.info("model_serves", model=name, version=version, alias=change.alias, before=change.before)
+        self._tell_trials()
+
+    def _tell_trials(self) -> None:
+        """What is tried by this process, and what is no longer."""
+        trials = self._serving.line().trials
+        now = {
+            (one.name, one.version, alias)
+            for alias, served in ((SHADOW, trials.shadow), (CANARY, trials.canary))
+            for one in served.manifests
+        }
+        for labels in now ^ self._told:
+            metrics.MODEL_TRIALS.labels(*labels).set(labels in now)
+        self._told = now

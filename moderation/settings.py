@@ -102,8 +102,18 @@ class Settings:
     # Where statements of reasons are sent, and by which token; empty: they are not.
     statements_url: str = ""
     statements_token: str = field(default="", repr=False)
+    # How often the relay has heads learned anew, for which clients' posts (none: for all together), and in whose
+    # name they are proposed; 0 days: never by itself.
+    learn_days: float = 0.0
+    learn_clients: tuple[str, ...] = ()
+    learn_by: str = ""
     limits: Limits = field(default_factory=Limits)
     work: Work = field(default_factory=Work)
+
+    @property
+    def learning(self) -> Path:
+        """The folder of rounds of learning that are under way: sealed bundles, and what is made of them."""
+        return self.models.parent / "learning"
 
     @property
     def models(self) -> Path:
@@ -146,6 +156,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         checkpoint_dir=_folder(environment, "CHECKPOINT_DIR"),
         statements_url=_statements_url(environment, insecure),
         statements_token=_get(environment, "STATEMENTS_TOKEN", ""),
+        learn_days=_number(environment, "LEARN_DAYS", 0.0, least=0.0),
+        learn_clients=_names(environment, "LEARN_CLIENTS"),
+        learn_by=_get(environment, "LEARN_BY", "").strip(),
         limits=Limits(
             requests_per_minute=_count(environment, "REQUESTS_PER_MINUTE", limits.requests_per_minute),
             backlog_items=_count(environment, "BACKLOG_ITEMS", limits.backlog_items),
@@ -166,15 +179,19 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         ),
     )
     if not insecure:
-        for name, url in (
-            ("DATABASE_URL", settings.database_url),
-            ("KEYSTORE_URL", settings.keystore_url),
-            ("OWNER_DATABASE_URL", settings.owner_url),
-            ("OWNER_KEYSTORE_URL", settings.owner_keystore_url),
-        ):
-            _require_encrypted(name, _postgres_is_safe(url))
-        _require_encrypted("REDIS_URL", _redis_is_safe(settings.redis_url))
+        _require_all_encrypted(settings)
     return settings
+
+
+def _require_all_encrypted(settings: Settings) -> None:
+    for name, url in (
+        ("DATABASE_URL", settings.database_url),
+        ("KEYSTORE_URL", settings.keystore_url),
+        ("OWNER_DATABASE_URL", settings.owner_url),
+        ("OWNER_KEYSTORE_URL", settings.owner_keystore_url),
+    ):
+        _require_encrypted(name, _postgres_is_safe(url))
+    _require_encrypted("REDIS_URL", _redis_is_safe(settings.redis_url))
 
 
 def read_keks(environment: Mapping[str, str]) -> Keks:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from models.registry import KINDS, shipped
 from moderation.domain.access import Role
-from moderation.governance import accounts, erasure, models, people, policies, rotation
+from moderation.governance import accounts, erasure, models, people, policies, rotation, trials
 from moderation.settings import Settings
 from moderation.storage.database import connect, transaction
 from moderation.storage.migrate import migrate
@@ -55,6 +55,7 @@ def prepare(settings: Settings) -> FirstRun | None:
         with transaction(databases.content) as session:
             exchangeable = [manifest for manifest in shipped() if manifest.kind in KINDS]
             models.settle(session, exchangeable, settings.models, now)
+            trials.settle(session, settings.models, now)
             # A published policy stays: the default document is only ever the first one.
             if not policies.published(session):
                 policies.publish(session, policies.default_document(), "operator", now)

@@ -6,10 +6,14 @@ after a few seconds, and goes on in its next turn.
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -22,12 +26,15 @@ from moderation.governance import (
     audit,
     bank_guard,
     bank_retention,
+    certification,
     checkpoint_files,
     erasure,
     holds,
     incidents,
     invitations,
+    learning,
     ledger,
+    model_ages,
     outbox,
     preservation,
     report_counts,
@@ -35,6 +42,7 @@ from moderation.governance import (
     rights,
     rotation,
     sessions,
+    watching,
 )
 from moderation.governance.erasing import months, orphans, records, trained
 from moderation.governance.erasing.carrying import Pace
@@ -63,6 +71,7 @@ STATEMENTS_SECONDS = 30.0
 STATEMENTS_AT_MOST_SECONDS = 20.0
 DELIVERED_DAYS = 30
 BANKS_SECONDS = 5.0
+WATCH_SECONDS = 5.0
 SEQUENCE_SECONDS = 1.0
 SEQUENCE_AT_MOST_SECONDS = 1.0
 SEQUENCE_EVENTS = 5000
@@ -89,7 +98,10 @@ class Upkeep:
     queues: set[str] = field(default_factory=set)
     policies: PolicyCache = field(default_factory=PolicyCache)
     scanned: orphans.Place = field(default_factory=orphans.Place)
+    learning: subprocess.Popen[bytes] | None = None  # rounds of the schedule, in a process of their own
+    learn_from: float = 0.0  # not before this moment of the monotonic clock: the last ones came to nothing
     sending: threading.Thread | None = None  # statements of reasons, to a server that may be slow to answer
+    certifying: threading.Thread | None = None  # what many decisions take some seconds to be read for
 
 
 @dataclass(slots=True)
@@ -121,6 +133,7 @@ def tasks(upkeep: Upkeep) -> list[Every]:
         Every(SCAN_SECONDS, lambda: _scan(upkeep)),
         Every(HOUSEKEEPING_SECONDS, lambda: _housekeeping(upkeep)),
         Every(BANKS_SECONDS, lambda: _banks(upkeep)),
+        Every(WATCH_SECONDS, lambda: _watch(upkeep)),
         Every(RIGHTS_SECONDS, lambda: rights.watch(upkeep.databases, datetime.now(UTC))),
         Every(TEND_SECONDS, lambda: rights.tend(upkeep.databases, upkeep.vault, datetime.now(UTC))),
         Every(SEQUENCE_SECONDS, lambda: _sequence(upkeep)),
@@ -129,6 +142,9 @@ def tasks(upkeep: Upkeep) -> list[Every]:
         Every(STATEMENTS_SECONDS, lambda: _statements(upkeep)),
         Every(KEK_SECONDS, lambda: _rotate(upkeep)),
         Every(REPORTS_SECONDS, lambda: _reports(upkeep)),
+        Every(TEND_SECONDS, lambda: _certify(upkeep)),
+        Every(TEND_SECONDS, lambda: _retire(upkeep)),
+        Every(TEND_SECONDS, lambda: _learn(upkeep)),
     ]
 
 
@@ -140,8 +156,10 @@ def opened(settings: Settings) -> Iterator[Upkeep]:
         vault, blobs = Vault(databases.keystore, settings.kek), FolderBlobs(settings.blob_dir)
         upkeep = Upkeep(settings, databases, vault, blobs)
         yield upkeep
-        if upkeep.sending is not None:
-            upkeep.sending.join(PATIENCE_SECONDS)
+        _stop_learning(upkeep)
+        for thread in (upkeep.sending, upkeep.certifying):
+            if thread is not None:
+                thread.join(PATIENCE_SECONDS)
     finally:
         databases.dispose()
 
@@ -249,6 +267,24 @@ def _banks(upkeep: Upkeep) -> None:
         log.warning("bank_entry_quarantined", bank=flood.bank, entry=str(flood.entry), hits=flood.hits)
 
 
+def _watch(upkeep: Upkeep) -> None:
+    """End certificates that do not fit any more what is decided under them."""
+    now = datetime.now(UTC)
+    for one in watching.watch(upkeep.databases.content, upkeep.policies, now):
+        log.warning(
+            "certificate_voided",
+            certificate=str(one.certificate),
+            category=one.category,
+            side=str(one.side),
+            slice=one.slice,
+            reason=str(one.reason),
+        )
+    with transaction(upkeep.databases.content, durable=False) as session:
+        found = watching.figures(session, upkeep.policies.current(session), now)
+    metrics.CERTIFICATES.set(found.in_force)
+    metrics.CERTIFICATES_WATCHED.set(found.age.total_seconds())
+
+
 def _records(upkeep: Upkeep) -> None:
     """Remove rows of what ended long ago, records that are five years old, and months in which nothing is left."""
     now, databases = datetime.now(UTC), upkeep.databases
@@ -337,6 +373,7 @@ def _housekeeping(upkeep: Upkeep) -> None:
     with transaction(upkeep.databases.content) as session:
         erasure.sweep_records(session, now, now - timedelta(days=DELIVERED_DAYS))
         labels.end_expired(session, now)
+        learning.tidy(session, upkeep.settings.learning, now)
         sessions.forget(session, now)
         invitations.forget(session, now)
 
@@ -353,6 +390,71 @@ def _reports(upkeep: Upkeep) -> None:
         if made is None:
             return
         log.info("report_signed", kind=made.kind, since=made.period.since.isoformat())
+
+
+def _certify(upkeep: Upkeep) -> None:
+    """End what can't hold any more, and certify what is due: beside the other tasks, of which one is the watch."""
+    if upkeep.certifying is not None and upkeep.certifying.is_alive():
+        return
+    now = datetime.now(UTC)
+    with transaction(upkeep.databases.content) as session:
+        policy = upkeep.policies.current(session)
+        if ended := certification.end_outdated(session, policy, now):
+            log.info("certificates_outdated", certificates=len(ended))
+
+    def certify() -> None:
+        try:
+            with transaction(upkeep.databases.content) as session:
+                found = certification.tend(session, policy, now)
+            if found is not None:
+                log.info("certified", cause=found.occasion, tried=found.tried, issued=len(found.issued))
+        except Exception:
+            log.exception("certification_failed")
+
+    upkeep.certifying = threading.Thread(target=certify, name="certifying", daemon=True)
+    upkeep.certifying.start()
+
+
+def _retire(upkeep: Upkeep) -> None:
+    """End models that learned from posts which were erased since, once their time is over."""
+    now, root = datetime.now(UTC), upkeep.settings.models
+    for one in model_ages.tend(upkeep.databases, upkeep.policies, root, now):
+        log.warning("model_retired", model=one.name, version=one.version, champion=one.champion)
+
+
+def _learn(upkeep: Upkeep) -> None:
+    """Have the schedule's rounds of learning done, beside everything else: a process that is nice to the others."""
+    if upkeep.learning is not None:
+        status = upkeep.learning.poll()
+        if status is None:
+            return
+        log.info("learned", status=status)
+        upkeep.learning = None
+        if status != 0:
+            # What can't even begin leaves no round behind that says when it was tried.
+            upkeep.learn_from = time.monotonic() + learning.AGAIN.total_seconds()
+    settings, now = upkeep.settings, datetime.now(UTC)
+    if settings.learn_days <= 0 or time.monotonic() < upkeep.learn_from:
+        return
+    with transaction(upkeep.databases.content) as session:
+        due = any(
+            learning.is_due(session, client, settings.learn_days, now, proposes=bool(settings.learn_by))
+            for client in settings.learn_clients or (None,)
+        )
+    if due:
+        # -P: no folder of the caller's shadows our packages. A group of its own, so that all of it can be stopped.
+        upkeep.learning = subprocess.Popen(
+            [sys.executable, "-P", "-m", "moderation", "learn", "--scheduled"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+
+def _stop_learning(upkeep: Upkeep) -> None:
+    """A round that is stopped goes on where it was."""
+    if upkeep.learning is not None and upkeep.learning.poll() is None:
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(upkeep.learning.pid, signal.SIGTERM)
+            upkeep.learning.wait(PATIENCE_SECONDS)
 
 
 def _rotate(upkeep: Upkeep) -> None:

@@ -17,7 +17,7 @@ from rq.timeouts import UnixSignalDeathPenalty
 from models import plugins
 from models.plugins import Plugin
 from models.registry import Kind
-from models.serving import Served
+from models.serving import Line
 from moderation import jobs
 from moderation.features.decode import Decoder
 from moderation.features.ocr import Reader
@@ -33,7 +33,7 @@ from moderation.storage.blobs import FolderBlobs
 from moderation.storage.database import Databases, connect, transaction
 from moderation.storage.vault import Vault
 
-SCREENING_KINDS: tuple[Kind, ...] = ("text", "image", "backbone", "head")
+SCREENING_KINDS: tuple[Kind, ...] = ("text", "image", "backbone", "head", "text-head")
 log = structlog.get_logger()
 
 # The operating system's, so that nobody who posts can know which decisions people will look at.
@@ -151,7 +151,8 @@ def _following(settings: Settings, databases: Databases) -> Following:
         models.registry.ArtifactError: a runtime or processor that computes something else must not judge anybody's
             post, and neither the champion nor the one before it does.
     """
-    following = Following(databases.content, settings.models, SCREENING_KINDS, settings.work.model_threads)
+    threads = settings.work.model_threads
+    following = Following(databases.content, settings.models, SCREENING_KINDS, threads, trials=True)
     following.start()
     return following
 
@@ -169,15 +170,23 @@ def _screening(settings: Settings, tools: Tools, following: Following) -> Handle
     others = [one for one in tools.image if isinstance(one, Plugin)]
 
     def screen(token: str, ids: list[str]) -> None:
-        jobs.screen_handler(settings, _with(tools, following.current(), others))(token, ids)
+        jobs.screen_handler(settings, _with(tools, following.line(), others))(token, ids)
 
     return screen
 
 
-def _with(tools: Tools, served: Served, others: Sequence[Plugin]) -> Tools:
-    """The tools with what serves at this moment."""
-    image = (*served.image, *others)
-    return replace(tools, text=served.text, image=image, backbone=served.backbone, heads=served.head)
+def _with(tools: Tools, line: Line, others: Sequence[Plugin]) -> Tools:
+    """The tools with what serves at this moment, and what is tried beside it."""
+    served = line.champions
+    return replace(
+        tools,
+        text=served.text,
+        image=(*served.image, *others),
+        backbone=served.backbone,
+        heads=served.head,
+        text_heads=served.text_head,
+        trials=line.trials,
+    )
 
 
 def _plugins(settings: Settings) -> Sequence[Plugin]:
@@ -227,4 +236,4 @@ def _tools(
         reader=Reader(settings.work.model_threads) if settings.work.ocr else None,
         bursts=BurstRule(settings.work.burst_authors, min(settings.work.burst_minutes, 30.0)),
     )
-    return _with(made, following.current(), _plugins(settings))
+    return _with(made, following.line(), _plugins(settings))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+import numpy as np
 
 from models import gates
-from models.registry import MANIFEST, Manifest, file_sha256, load, newest, shipped
+from models.registry import MANIFEST, Manifest, file_sha256, load, newest, shipped, write_manifest
+from models.text import TextClassifier
+from models.text_heads import VECTOR, WEIGHTS
 from moderation.settings import Settings
 from moderation.storage.database import Databases
+from moderation.storage.tables import Base
 from tests import support
 
 
@@ -51,6 +55,78 @@ def passing(folder: Path, version: str, **changes: Any) -> Path:
     return made
 
 
+def shifted(folder: Path, version: str, by: float) -> Path:
+    """A text model whose every log-odds is higher by so much: another one, whose scores are known beforehand."""
+    source = champion()
+    outputs = [output | {"shift": output["shift"] + by} for output in source.document["outputs"]]
+    golden = [
+        {**entry, "scores": {name: moved(score, by) for name, score in entry["scores"].items()}}
+        for entry in source.golden
+    ]
+    return passing(folder, version, outputs=outputs, golden=golden)
+
+
+def moved(score: float, by: float) -> float:
+    """A probability whose log-odds are higher by so much."""
+    return 1 / (1 + math.exp(-math.log(score / (1 - score)) - by))
+
+
+def text_head(
+    folder: Path,
+    name: str,
+    version: str,
+    *,
+    base: Path | None = None,
+    category: str = "harassment",
+    by: float = 0.0,
+    clients: Sequence[str] = (),
+    gated: bool = True,
+) -> Path:
+    """A head that says of one category what its base says, its log-odds higher by so much."""
+    classifier = TextClassifier(load(base or champion().folder))
+    known = list(classifier.manifest.categories)
+    target = folder / name / version
+    target.mkdir(parents=True)
+    weights = np.zeros((1, len(known)))
+    weights[0, known.index(category)] = 1.0
+    vector = np.zeros((1, classifier.dimensions))
+    np.savez(target / WEIGHTS, vector=vector, scores=weights, bias=np.array([by]))
+    golden = []
+    for sentence in (
+        "A lovely day in the park.",
+        "You are a fool and nobody likes you.",
+        "See you on Tuesday.",
+    ):
+        (seen,) = classifier.seen([sentence])
+        score = 1 / (1 + math.exp(-float(seen.logodds[known.index(category)]) - by))
+        told = {"logodds": seen.logodds.tolist(), "vector": seen.windows[0].tolist()}
+        golden.append({"text": sentence, "input": told, "scores": {category: score}})
+    document: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "kind": "text-head",
+        "outputs": [{"category": category, "head": category, "scale": 1.0, "shift": 0.0}],
+        "input": {
+            "base": {
+                "name": classifier.manifest.name,
+                "version": classifier.manifest.version,
+                "sha256": classifier.manifest.sha256,
+            },
+            "tensor": VECTOR,
+            "dimensions": classifier.dimensions,
+            "heads": [category],
+            "scores": known,
+            "clients": list(clients),
+        },
+        "golden": golden,
+    }
+    made = write_manifest(target, document, (WEIGHTS,))
+    if gated:
+        results = [{"name": name, "value": good(name)} for name in gates.required(made)]
+        made = write_manifest(target, document | {"gates": results}, (WEIGHTS,))
+    return made.folder
+
+
 def good(name: str) -> float:
     """A number by which a gate is just passed."""
     limit = gates.LIMITS[name.partition(":")[0]]
@@ -74,19 +150,15 @@ def signed_again(folder: Path) -> Path:
 @contextmanager
 def put_back(databases: Databases, settings: Settings) -> Iterator[None]:
     """What is known of models as it was before: the set-up that other tests share."""
-    tables = ("models", "model_aliases")
+    tables = [Base.metadata.tables[name] for name in ("models", "model_aliases")]
     with support.as_owner(databases.content) as connection:
-        kept = {
-            table: list(connection.execute(text(f"SELECT * FROM {table}")).mappings()) for table in tables
-        }
+        kept = {table.name: list(connection.execute(table.select()).mappings()) for table in tables}
     try:
         yield
     finally:
         with support.as_owner(databases.content) as connection:
             for table in tables:
-                connection.execute(text(f"DELETE FROM {table}"))
-                for row in kept[table]:
-                    names = ", ".join(map(str, row))
-                    values = ", ".join(f":{name}" for name in row)
-                    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), dict(row))
+                connection.execute(table.delete())
+                for row in kept[table.name]:
+                    connection.execute(table.insert().values(dict(row)))
         shutil.rmtree(settings.models, ignore_errors=True)

@@ -24,6 +24,7 @@ from moderation.governance import (
     banks,
     drafts,
     erasure,
+    learning,
     partners,
     policies,
     report_counts,
@@ -32,9 +33,10 @@ from moderation.governance import (
 from moderation.review import cases, opinions
 from moderation.review.opinions import Given
 from moderation.storage.database import Databases, transaction
+from moderation.storage.ids import new_id
 from moderation.storage.tables import Case, Decision, Item
 from moderation.storage.vault import Vault
-from tests import authorities, browser, people, seeding
+from tests import authorities, browser, people, promising, seeding
 from tests.browser import Visitor
 from tests.service import Service
 
@@ -152,7 +154,7 @@ _ALWAYS = (
     "/console/account/passkeys/new", "/console/second-factor", "/console/governance/holds",
     "/console/governance/preservations", "/console/governance/disclosures", "/console/governance/incidents",
     "/console/governance/transparency", "/console/governance/statements", "/console/governance/reports",
-    "/console/policy/drafts", "/console/models",
+    "/console/policy/drafts", "/console/models", "/console/promises",
     "/console/governance/requests", "/console/governance/minors", "/console/governance/partners",
 )  # fmt: skip
 _ONE_OF_EACH = {
@@ -196,6 +198,9 @@ _ONE_OF_EACH = {
     "/console/policy/drafts/{draft_id}/simulate": "SELECT id FROM policy_drafts ORDER BY name DESC LIMIT 1",
     "/console/governance/reports/{report_id}": "SELECT id FROM signed_reports ORDER BY kind LIMIT 1",
     "/console/models/{name}/{version}": "SELECT name, version FROM models WHERE kind = 'text' LIMIT 1",
+    "/console/models/{name}/{version}/shadow": "SELECT name, version FROM models WHERE kind = 'text' LIMIT 1",
+    "/console/models/{name}/{version}/simulate": "SELECT name, version FROM models WHERE kind = 'text' LIMIT 1",
+    "/console/promises/{certificate_id}": "SELECT id FROM certificates ORDER BY id LIMIT 1",
     "/console/people/{person_id}": "SELECT id FROM people ORDER BY id LIMIT 1",
 }
 
@@ -237,6 +242,7 @@ def fill(service: Service) -> None:
     authorities.fill(service, items, now)
     with seeding.opened(service) as (databases, vault):
         _partner(databases, vault, items[3], now)
+        _promises(databases, now)
         _draft(databases, now)
         _reports(databases, vault, now)
         _banks(databases, vault, now)
@@ -284,6 +290,18 @@ def _ended(service: Service, now: datetime) -> None:
             "expires_at": now + timedelta(days=365),
         }  # fmt: skip
         session.execute(update(Item).where(Item.id == UUID(made["id"])).values(kept))
+
+
+def _promises(databases: Databases, now: datetime) -> None:
+    """Promises, two of which are certified, and a certificate that ended."""
+    with transaction(databases.content) as session:
+        policy = promising.publish(session, now)
+        for _ in range(2):
+            promising.certify(session, policy, now)
+    with transaction(databases.content) as session:
+        rounds = (("forum", "There are too few labels."), (None, "The version does not pass its gates."))
+        for client, trouble in rounds:
+            learning.without_labels(session, new_id(now), client, "operator", trouble, now)
 
 
 def _draft(databases: Databases, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """`python -m training STAGE --data DIR --run DIR`: the stages, one after the other or one at a time.
 
-`python -m training image-head --data BUNDLE --category C --version V` makes a head for pictures.
+`python -m training image-head --data BUNDLE --category C --version V` makes a head for pictures, and
+`python -m training text-head --data BUNDLE --client C --version V` one for a community's texts.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from pathlib import Path
 # same two cores training ran three times as fast with these. They must be set before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# A head's matrices are small: threads that wait for each other cost it ten times what they save.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from models.registry import ARTIFACTS, MANIFEST, NAME, VERSION
 from training.common import STAGES, Run, TrainingError
 
-HEAD = "image-head"
+HEADS = {"image-head": "training.image_head", "text-head": "training.text_head"}
 
 
 def _waiver(text: str) -> tuple[str, str]:
@@ -121,8 +124,8 @@ def check_heads(run: Run) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the stages asked for; a finished one is left alone unless --again. Returns the exit status."""
     given = sys.argv[1:] if argv is None else argv
-    if given[:1] == [HEAD]:
-        return _head(given[1:])
+    if given and given[0] in HEADS:
+        return _head(given[0], given[1:])
     arguments = parser().parse_args(argv)
     stages = STAGES if arguments.stage == "all" else (arguments.stage,)
     run = Run(arguments.run)
@@ -152,11 +155,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _head(given: list[str]) -> int:
+def _head(stage: str, given: list[str]) -> int:
     try:
-        return int(importlib.import_module("training.image_head").main(given))
+        return int(importlib.import_module(HEADS[stage]).main(given))
     except ImportError as error:
-        print(f"{HEAD}: {error}; pip install 'moderation[training]'", file=sys.stderr)
+        print(f"{stage}: {error}; pip install 'moderation[training]'", file=sys.stderr)
         return 1
 
 

@@ -21,10 +21,10 @@ from typing import Any
 
 from models.registry import file_sha256
 from models.text import normalise
-from moderation import bundles
 from moderation.features.sketch import ALIKE, BANDS, of_text
-from training import readers
+from training import judged, readers
 from training.common import Matrix, Run, TrainingError, digest, matrix, progress, read_lines, write_lines
+from training.judged import Judged
 from training.readers import CASES, OWN
 from training.sentences import rows as contrast_rows
 
@@ -309,12 +309,7 @@ def read_bundle(path: Path, key_path: Path | None, now: datetime) -> list[reader
     Raises:
         TrainingError: the bundle does not open, has ended, or holds something else than labels.
     """
-    try:
-        secret = bundles.read_key(key_path or path.with_name(f"{path.name}.key"), bundles.header_of(path).id)
-        found = list(bundles.read(path, secret, now))
-    except bundles.BundleError as error:
-        raise TrainingError(error.detail) from error
-    return list(readers.of_bundle(path, found))
+    return list(readers.of_bundle(path, judged.read(path, key_path, now)[1]))
 
 
 def brought(
@@ -385,6 +380,8 @@ class Gathered:
     cases: list[tuple[str, Row]] = field(default_factory=list)
     data: dict[str, str] = field(default_factory=dict)
     aside: int = 0
+    bundles: list[dict[str, str]] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
 
     def take(self, rows: Iterable[readers.Labelled], unseen: Collection[str]) -> None:
         found, aside = brought(rows, unseen)
@@ -413,9 +410,11 @@ def gather(run: Run, arguments: Namespace) -> Gathered:
     if arguments.key is not None and len(arguments.bundle) > 1:
         raise TrainingError("--key is for one bundle; lay each other's key beside it, as BUNDLE.key.")
     for bundle in arguments.bundle:
-        found.take(read_bundle(bundle, arguments.key, datetime.now(UTC)), unseen)
-        header = bundles.header_of(bundle)
-        found.data[f"bundle {header.id}"] = header.manifest_sha256
+        named, rows = judged.read(bundle, arguments.key, datetime.now(UTC))
+        found.take(readers.of_bundle(bundle, rows), unseen)
+        found.data[f"bundle {named['id']}"] = named["sha256"]
+        found.bundles.append(named)
+        found.judged += [judged.of_row(row) for row in rows]
     found.cases = cases(files[CASES])
     for name, given in files.items():
         found.data |= {f"{name} {file.name}": file_sha256(file) for file in given}
@@ -447,6 +446,8 @@ def main(run: Run, arguments: Namespace) -> None:
         rows_sha256=file_sha256(run.path("rows.jsonl")),
         published=len(found.rows),
         embeddings_left_out=found.aside,
+        bundles=found.bundles,
+        labels=judged.lineage(found.judged, HEADS),
         kept=len(rows),
         mapping=dict(LABELS),
         readers={

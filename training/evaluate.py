@@ -31,6 +31,7 @@ from training.metrics import (
 )
 from training.plots import plot_precision_recall, plot_reliability
 from training.readers import CASES
+from training.weighted import curves
 
 TEMPLATES = "bias_templates_en.csv"
 Score = Callable[[str, list[Row]], Logits]
@@ -76,6 +77,17 @@ def report(
             result[head] = entry
             advance(1, head)
     return result
+
+
+def curves_by_head(probability: Matrix, truth: Matrix) -> dict[str, Any]:
+    """What the manifest keeps of reliability and precision over recall, per head that has both classes."""
+    found = {}
+    for i, head in enumerate(HEADS):
+        known = ~np.isnan(truth[:, i])
+        y, p = truth[known, i], probability[known, i]
+        if 0 < y.sum() < len(y):
+            found[head] = curves(y, p, np.ones(len(y)))
+    return found
 
 
 def by_source(truth: Vector, probability: Vector, resamples: int, seed: int) -> dict[str, Any]:

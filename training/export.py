@@ -33,8 +33,9 @@ from training.calibrate import (
 from training.card import card
 from training.common import Matrix, Run, TrainingError, digest, progress, write_json
 from training.dataset import HEADS, Row, held_out_labels, read
-from training.evaluate import evaluate_elsewhere, evaluate_held_out, rounded
+from training.evaluate import curves_by_head, evaluate_elsewhere, evaluate_held_out, rounded
 from training.gating import Asked, gates, measure
+from training.judged import learned_from
 from training.metrics import Platt, auc
 from training.quantise import export_fp32, quantise_rows
 
@@ -147,7 +148,12 @@ def document(
             {"category": head, "head": head, "scale": outputs[head].scale, "shift": outputs[head].shift}
             for head in HEADS
         ],
-        "training": {key: train[key] for key in TRAINING_FACTS} | {"ngrams": ngram_facts(run)},
+        "training": {
+            **{key: train[key] for key in TRAINING_FACTS},
+            "ngrams": ngram_facts(run),
+            "bundles": learned_from(dataset, train),
+            "labels": dataset.get("labels", {}),
+        },
         "data": {key: dataset[key] for key in DATA_FACTS if key in dataset},
     }
 
@@ -261,6 +267,9 @@ def main(run: Run, arguments: Namespace) -> None:
         "precision": path.stem,
         "calibration": described(outputs, labels),
         "quantisation_gate": verdict,
+        "curves": curves_by_head(
+            probabilities(logits["evaluate"], outputs), held_out_labels(rows["evaluate"])
+        ),
         "onnx_against_torch": {"rows": min(256, len(rows["evaluate"])), "max_abs_logit": difference},
     }
     folder = arguments.out or run.path("artifact")

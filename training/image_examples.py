@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.backbone import ImageEmbedder, Vectors, pooled
 from moderation import bundles
+from training import judged
 from training.common import TrainingError, digest
 from training.metrics import Vector
 from training.photographs import SUFFIXES, photographs_of
@@ -21,14 +23,18 @@ PARTS = ("fit", "calibrate", "evaluate")
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Judged pictures: unit vectors (n, dimensions), yes or no, and a name each that says nothing of them."""
+    """Judged pictures: unit vectors (n, dimensions), yes or no, and a name each that says nothing of them.
+
+    `origin` is what the manifest says of bundles and labels.
+    """
 
     vectors: Vectors
     truth: Vector
     names: tuple[str, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def only(self, rows: NDArray[np.intp]) -> Examples:
-        return Examples(self.vectors[rows], self.truth[rows], tuple(self.names[i] for i in rows))
+        return Examples(self.vectors[rows], self.truth[rows], tuple(self.names[i] for i in rows), self.origin)
 
     @property
     def counted(self) -> dict[str, int]:
@@ -51,23 +57,19 @@ def of_bundle(path: Path, key: Path | None, category: str, maker: str, now: date
     Raises:
         TrainingError: it does not open, a row is malformed, or its vectors are of another backbone.
     """
-    vectors, truth, names, others = [], [], [], 0
-    try:
-        header = bundles.header_of(path)
-        opened = bundles.read_key(key or path.with_name(f"{path.name}.key"), header.id)
-        for row in list(bundles.read(path, opened, now)):
-            if wrong := bundles.flaw(row):
-                raise TrainingError(f"{path}: the field {wrong.field} of a row must be {wrong.wanted}.")
-            if "embedding" not in row or category not in row["labels"]:
-                continue
-            if row.get("maker") != maker:
-                others += 1
-                continue
-            vectors.append(row["embedding"])
-            truth.append(float(row["labels"][category]))
-            names.append(row["ref"])
-    except bundles.BundleError as error:
-        raise TrainingError(str(error)) from error
+    vectors, truth, used, others = [], [], [], 0
+    named, rows = judged.read(path, key, now)
+    for row in rows:
+        if wrong := bundles.flaw(row):
+            raise TrainingError(f"{path}: the field {wrong.field} of a row must be {wrong.wanted}.")
+        if "embedding" not in row or category not in row["labels"]:
+            continue
+        if row.get("maker") != maker:
+            others += 1
+            continue
+        vectors.append(row["embedding"])
+        truth.append(float(row["labels"][category]))
+        used.append(row)
     if not vectors:
         raise TrainingError(
             f"{path} holds no picture with a vector of {maker} in which {category} was judged ({others} have one "
@@ -75,7 +77,9 @@ def of_bundle(path: Path, key: Path | None, category: str, maker: str, now: date
         )
     if others:
         print(f"left out: {others} pictures whose vectors are of another backbone than {maker}")
-    return Examples(_units(vectors), np.array(truth), tuple(names))
+    names = tuple(str(row["ref"]) for row in used)
+    origin = {"bundles": [named], "labels": judged.lineage([judged.of_row(row) for row in used], [category])}
+    return Examples(_units(vectors), np.array(truth), names, origin)
 
 
 def of_folder(folder: Path, positive: str, embedder: ImageEmbedder) -> Examples:

@@ -54,6 +54,7 @@ from training.metrics import (
     platt,
 )
 from training.register import commands, line
+from training.weighted import curves
 
 COPY = 0.90
 """Cosine from which two pictures count as one: near-duplicates by meaning. Of 70 photographs no two lay above 0.67.
@@ -171,7 +172,11 @@ def gates(category: str, metrics: Mapping[str, Any]) -> list[Gate]:
 
 
 def document(
-    arguments: argparse.Namespace, backbone: Manifest, calibration: Platt, metrics: Mapping[str, Any]
+    arguments: argparse.Namespace,
+    backbone: Manifest,
+    calibration: Platt,
+    metrics: Mapping[str, Any],
+    origin: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The manifest without its files and golden vectors."""
     category = arguments.category
@@ -188,7 +193,13 @@ def document(
             "dimensions": backbone.input["dimensions"],
             "heads": [category],
         },
-        "training": {"seed": arguments.seed, "strength": metrics["strength"], "data": metrics["data"]},
+        "training": {
+            "seed": arguments.seed,
+            "strength": metrics["strength"],
+            "data": metrics["data"],
+            "bundles": origin.get("bundles", []),
+            "labels": origin.get("labels", {}),
+        },
         "metrics": dict(metrics),
         "gates": [gate.document() for gate in gates(category, metrics)],
     }
@@ -305,10 +316,14 @@ def run(arguments: argparse.Namespace, now: datetime) -> Manifest:
         "strength": strength,
         "held_out": evaluated(parts["evaluate"].truth, logits["evaluate"], calibration, seed),
     }
+    everything = np.ones(len(parts["evaluate"].truth))
+    measured = parts["evaluate"].truth, calibration(logits["evaluate"]), everything
+    metrics["curves"] = {category: curves(*measured)}
     if arguments.champion is not None:
         champion = ImageHead(load(arguments.champion))
         metrics["champion"] = against(champion, parts["evaluate"], logits["evaluate"], category, seed)
-    return write(out, weights, bias, document(arguments, embedder.manifest, calibration, metrics), embedder)
+    full = document(arguments, embedder.manifest, calibration, metrics, examples.origin)
+    return write(out, weights, bias, full, embedder)
 
 
 def main(argv: list[str] | None = None) -> int:

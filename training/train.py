@@ -268,8 +268,10 @@ def began_with(arguments: Namespace) -> Mapping[str, Any] | None:
     """What `--start` names: the record of the run this one goes on from, or None."""
     if arguments.start is None:
         return None
-    record = Run(arguments.start).record("train")
-    return {name: record[name] for name in ("arguments", "texts_seen", "model_sha256", "began_with")}
+    start = Run(arguments.start)
+    record = start.record("train")
+    kept = {name: record[name] for name in ("arguments", "texts_seen", "model_sha256", "began_with")}
+    return kept | {"bundles": start.record("dataset").get("bundles", [])}
 
 
 def check_start(run: Run, start: Run) -> None:

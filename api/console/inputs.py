@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -55,6 +56,21 @@ def moment(text: str, what: str) -> datetime | None:
     except ValueError as error:
         raise InvalidInput(f"{what} must be a moment such as 2026-12-01 00:00.") from error
     return checked_moment(found if found.tzinfo else found.replace(tzinfo=UTC), what)
+
+
+def number(text: str, what: str, least: float, most: float) -> float:
+    """A number from `least` to `most`.
+
+    Raises:
+        InvalidInput: it is none, or lies beyond.
+    """
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not least <= found <= most:
+        raise InvalidInput(f"{what} must be a number from {least:g} to {most:g}.")
+    return found
 
 
 def one_of(text: str, what: str, known: Collection[str]) -> str | None:

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from api import people
+from api import people, promised
 from api.console import security
 from moderation.domain.access import Permission
 from moderation.review.views import MatchView, Span, TextView
@@ -41,7 +41,7 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 """What a key can do, by default which one, and in words. 1 to 9 choose a category and are not remapped."""
 
 # Pages of one thing, whose address has its name as the next step.
-OF_ONE = {"cases", "items", "authors", "banks", "people"}
+OF_ONE = {"cases", "items", "authors", "banks", "people", "promises"}
 # Forms without a page of their own address, and the page they are sent from.
 SENT_FROM = {"undo": "queue", "logout": "", "csp-reports": ""}
 
@@ -173,6 +173,7 @@ def environment() -> Environment:
         "duration": duration,
         "words": words,
         "percent": percent,
+        "share": promised.share,
         "number": lambda value: f"{value:,}",
         "short": lambda value: str(value)[-8:],
         "keycap": keycap,

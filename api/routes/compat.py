@@ -35,7 +35,7 @@ Scorer = Annotated[Principal, Depends(caller(Scope.MODERATIONS_SCORE))]
 
 
 @router.post("/moderations", response_model=ModerationOut)
-async def create_moderation(request: Request, held: Held, principal: Scorer) -> dict[str, Any]:  # noqa: ARG001
+async def create_moderation(request: Request, held: Held, principal: Scorer) -> dict[str, Any]:
     """Score texts and pictures without submitting them, in the shape of OpenAI's moderation endpoint.
 
     The scores are ours: see the table in docs/compat.md. Nothing is stored.
@@ -44,7 +44,7 @@ async def create_moderation(request: Request, held: Held, principal: Scorer) -> 
     sent = await bodies.document(request, limits, compat_schemas.MODERATION)
     posts = await run_in_threadpool(compat_inputs.posts, sent.input, limits)
     policy = await run_in_threadpool(_policy, held)
-    answer = await held.scoring.score(posts, policy, datetime.now(UTC))
+    answer = await held.scoring.score(posts, policy, datetime.now(UTC), principal.client)
     return {
         "id": f"modr-{uuid4().hex}",
         "model": answer.model,
@@ -53,7 +53,7 @@ async def create_moderation(request: Request, held: Held, principal: Scorer) -> 
 
 
 @perspective.post("/comments:analyze", response_model=AnalyzeOut, response_model_exclude_none=True)
-async def analyze_comment(request: Request, held: Held, principal: Scorer) -> dict[str, Any]:  # noqa: ARG001
+async def analyze_comment(request: Request, held: Held, principal: Scorer) -> dict[str, Any]:
     """Score a comment without submitting it, in the shape of Perspective's `comments:analyze`.
 
     The scores are ours: see the table in docs/compat.md. Nothing is stored, whatever `doNotStore` says.
@@ -67,7 +67,7 @@ async def analyze_comment(request: Request, held: Held, principal: Scorer) -> di
     pieces = [compat_inputs.whole(text), *spans]
     policy = await run_in_threadpool(_policy, held)
     posts = [(TextPart("comment", piece.text),) for piece in pieces]
-    answer = await held.scoring.score(posts, policy, datetime.now(UTC))
+    answer = await held.scoring.score(posts, policy, datetime.now(UTC), principal.client)
     spoken = [language for language in asked if language in answer.languages] or sorted(answer.languages)
     if asked and not set(asked) & answer.languages:
         raise InvalidInput(

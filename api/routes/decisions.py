@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.orm import Session
 
+from api import promised, views
 from api.auth import caller, services
 from api.schemas import DecisionOut, InformedIn
 from api.services import Services
@@ -128,6 +129,7 @@ def _shown(held: Services, session: Session, row: Decision, now: datetime) -> di
         "superseded_at": superseded,
         "reverses": str(row.reverses) if row.reverses else None,
         "policy_version": row.policy_version,
+        **views.promise(row, promised.cited(session, [row])),
         "informed_at": row.informed_at,
         "appeal_until": appeals.appeal_until(session, policy, row) if appealable else None,
     }

@@ -56,7 +56,11 @@ class CategoryOut(BaseModel):
 
 
 class VersionOut(BaseModel):
-    """One version; `aliases` holds `champion` if it serves, `previous` if it did before."""
+    """One version.
+
+    `aliases` holds `champion` if it serves, `previous` if it did before, `canary` if it judges a `share` of the
+    items, `shadow` if it scores and decides nothing.
+    """
 
     name: str
     version: str
@@ -65,7 +69,9 @@ class VersionOut(BaseModel):
     added_at: datetime
     sha256: str
     aliases: list[str]
+    share: float | None = None
     proposed: bool
+    proposed_as: str | None = None
     trouble: str
     gates: list[GateOut]
     categories: list[CategoryOut]
@@ -93,7 +99,9 @@ def _out(one: Version) -> VersionOut:
                 for name in ("name", "version", "kind", "origin", "added_at", "sha256")
             },
             "aliases": list(one.aliases),
+            "share": one.share,
             "proposed": one.proposal is not None,
+            "proposed_as": one.proposal.alias if one.proposal else None,
             "trouble": one.trouble or one.damage,
             "gates": [asdict(gate) for gate in one.gates],
             "categories": [asdict(row) for row in one.categories],

@@ -13,6 +13,8 @@ from api.people import person
 from api.review_schemas import ContestAnswerIn, NoteIn
 from api.services import Services
 from moderation.domain.access import Permission
+from moderation.governance import prevalence as prevalences
+from moderation.governance.prevalence import Prevalences
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review import golden, quality
 from moderation.review.golden import Contest, GoldenView
@@ -52,6 +54,14 @@ def checks(held: Held, me: Reader, days: Days = 90) -> list[Check]:  # noqa: ARG
     """What the blind checks came to: audit draws, second opinions, samples."""
     with transaction(held.databases.content) as session:
         return list(quality.checks(session, datetime.now(UTC) - timedelta(days=days)))
+
+
+@router.get("/prevalence", response_model=Prevalences)
+def prevalence(held: Held, me: Reader, days: Days = 90) -> Prevalences:  # noqa: ARG001
+    """How much of what came in breaks which rule, estimated from blind checks, with 95 % intervals."""
+    with transaction(held.databases.content) as session:
+        now = datetime.now(UTC)
+        return prevalences.prevalence(session, now - timedelta(days=days), now)
 
 
 @router.get("/results", response_model=OwnResults)

@@ -1,4 +1,4 @@
-"""`moderation policy`: show, drafts, differences, validation, simulation, publication with a date."""
+"""`moderation policy`: show, drafts, differences, validation, simulation, publication with a date, certificates."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from moderation.commands import Part, SettingsOf
+from moderation.commands import Part, SettingsOf, certificates
 from moderation.commands import say as _say
 
 if TYPE_CHECKING:
     from moderation.administration import Opened
-    from moderation.domain.simulation import Simulated
+    from moderation.domain.simulation import Promised, Simulated
     from moderation.settings import Settings
 
 SOURCE = "a version's number, a draft's id or a file"
@@ -24,7 +24,7 @@ SOURCE = "a version's number, a draft's id or a file"
 
 def add(commands: Any, part: Part, settings_of: SettingsOf) -> None:
     """The parser of `moderation policy`."""
-    policy = commands.add_parser("policy", help="the rules: show, draft, compare, simulate, publish")
+    policy = commands.add_parser("policy", help="the rules: show, draft, compare, simulate, publish, certify")
     actions = policy.add_subparsers(title="actions", metavar="ACTION", required=True)
     show = part(actions, "show", "print the policy in force",
                 lambda options: _show(options, settings_of(options)))  # fmt: skip
@@ -39,7 +39,9 @@ def add(commands: Any, part: Part, settings_of: SettingsOf) -> None:
     validate.set_defaults(run=_validate)
     simulate = part(actions, "simulate", "what a document would have done with what was screened lately",
                     lambda options: _simulate(options, settings_of(options)))  # fmt: skip
-    simulate.add_argument("source", metavar="WHICH", help=SOURCE)
+    simulate.add_argument("source", nargs="?", metavar="WHICH", help=SOURCE)
+    simulate.add_argument("--model", nargs=2, metavar=("NAME", "VERSION"),
+                          help="a version in place of the one that serves, as heard in the shadow")  # fmt: skip
     simulate.add_argument("--days", type=float, default=7, metavar="N", help="default: %(default)s")
     simulate.add_argument("--json", action="store_true", help="as a JSON document")
     publish = part(actions, "publish", "make a file or a draft the next version",
@@ -55,6 +57,7 @@ def add(commands: Any, part: Part, settings_of: SettingsOf) -> None:
         help="sooner than the notice in force allows: imminent_harm, legal_order or fault_in_force",
     )
     _add_drafts(actions, part, settings_of)
+    certificates.add(actions, part, settings_of)
 
 
 def _add_drafts(actions: Any, part: Part, settings_of: SettingsOf) -> None:
@@ -225,13 +228,21 @@ def _delete(options: argparse.Namespace, settings: Settings) -> int:
 
 def _simulate(options: argparse.Namespace, settings: Settings) -> int:
     from moderation import administration
-    from moderation.governance import policies, simulation
+    from moderation.domain.errors import InvalidInput
+    from moderation.governance import certification, policies, simulation
 
+    if not options.source and not options.model:
+        raise InvalidInput(f"Name what to simulate: {SOURCE}, or a version of a model with --model.")
+    candidate = certification.Candidate(*options.model) if options.model else None
     with administration.opened(settings) as held:
-        document, _ = _document(held, options.source)
         before = policies.PolicyCache().current(held.session, held.now)
-        after = policies.read(document, before.version + 1)
-        result = simulation.run(held.session, before, after, options.days, held.now, progress=_progress)
+        after = before
+        if options.source:
+            document, _ = _document(held, options.source)
+            after = policies.read(document, before.version + 1)
+        result = simulation.run(
+            held.session, before, after, options.days, held.now, progress=_progress, candidate=candidate
+        )
     if sys.stderr.isatty():
         sys.stderr.write("\n")
     if options.json:
@@ -260,6 +271,10 @@ def _print(result: Simulated) -> None:
     for flip in result.flips:
         some = " ".join(str(item) for item in flip.named[:3])
         _say(f"\n{flip.before} -> {flip.after}: {flip.items:,} items, such as\n  {some}")
+    before, after = result.automated
+    _say(f"\nDecided by no person: {before:.1%} -> {after:.1%}")
+    for one in result.promises:
+        _say(_promised(one))
     _say(f"\nCases a day: {result.before.cases:.1f} -> {result.after.cases:.1f}")
     if result.before.hours is None or result.after.hours is None:
         _say("Hours a day: unknown, for nobody's handling was measured in these days.")
@@ -271,6 +286,8 @@ def _print(result: Simulated) -> None:
     _say("\nWhat this can't know:")
     for line in UNKNOWN:
         _say(f"- {line}")
+    if result.model and result.unheard:
+        _say(f"- {' '.join(result.model)} has said nothing of {result.unheard:,} items; they are left out.")
     if result.unscreened:
         _say(f"- {result.unscreened:,} items were looked at by no machine, and are left out.")
     if result.same_version:
@@ -278,6 +295,22 @@ def _print(result: Simulated) -> None:
             f"Of {result.same_version:,} items decided under version {result.base}, {result.reproduced:,} are "
             "routed again as they were."
         )
+
+
+def _promised(one: Promised) -> str:
+    """A promise before and after, as a line."""
+    sign = "from" if one.side == "remove" else "below"
+    states = [
+        "nothing promised" if allowed is None
+        else f"{allowed * 100:.3g} %, " + ("no certificate" if at is None else f"{sign} {at:.4g}")
+        for allowed, at in ((one.allowed_before, one.before), (one.allowed, one.after))
+    ]  # fmt: skip
+    missing = ""
+    if one.allowed is not None and one.after is None:
+        missing = f" ({one.mistakes:,} mistakes in {one.checks:,} checks; {one.needed:,} more are needed)"
+    return (
+        f"  {one.category} {one.side}, slice {one.slice}, {one.lineup}: {states[0]} -> {states[1]}{missing}"
+    )
 
 
 def _table(routes: Mapping[str, tuple[int, int]]) -> None:

@@ -27,6 +27,7 @@ class CaseReason(StrEnum):
     CONFLICT = "conflict"
     SAMPLE = "sample"
     REQUESTED = "requested"  # a lead asks for a check of this very item: like a sample, but nobody drew it
+    LOOK_AGAIN = "look_again"  # what people found and what machines say differ by too much to be learned from
     GOLDEN = "golden"
     RESTRICTED = "restricted"  # its author may not be judged by machines
 
@@ -54,7 +55,8 @@ class Stage(StrEnum):
 
 
 DRAWN_REASONS = {CaseReason.AUDIT, CaseReason.SECOND_OPINION, CaseReason.SAMPLE}
-QUALITY_REASONS = DRAWN_REASONS | {CaseReason.REQUESTED}
+CHOSEN_REASONS = {CaseReason.REQUESTED, CaseReason.LOOK_AGAIN}
+QUALITY_REASONS = DRAWN_REASONS | CHOSEN_REASONS
 MINORS = {Category.SEXUAL_MINORS, Category.UNDERAGE}
 _OF_MINORS = {CaseReason.UNCERTAIN, CaseReason.BANK, CaseReason.REPORT}
 
@@ -171,13 +173,19 @@ class Next(StrEnum):
 
 
 def after_opinion(
-    kind: CaseKind, stage: Stage, wanted: int, opinions: Sequence[Judged], standing: str | None
+    kind: CaseKind,
+    stage: Stage,
+    wanted: int,
+    opinions: Sequence[Judged],
+    standing: str | None,
+    *,
+    surprising: bool = False,
 ) -> Next:
     """What an opinion leads to. `opinions` are those given so far, the newest last.
 
     `standing` is the verdict that a quality case checks, or that a case came to before it was opened again. A
     difference found in a check is looked at by a second person before it counts: one slip must not overturn a
-    decision, nor spoil an estimate of error.
+    decision, nor spoil an estimate of error. So is a `surprising` opinion of a case that counts as a check.
     """
     newest = opinions[-1]
     if kind is CaseKind.GOLDEN:
@@ -188,6 +196,8 @@ def after_opinion(
         if newest.verdict == standing:
             return Next.CONFIRM if len(opinions) == 1 else Next.ADJUDICATE
         wanted = 2
+    if surprising:
+        wanted = max(wanted, 2)
     if len({opinion.verdict for opinion in opinions}) > 1:
         return Next.ADJUDICATE
     return Next.DECIDE if len(opinions) >= wanted else Next.SECOND

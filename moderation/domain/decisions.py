@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from moderation.domain.cases import CaseReason, Verdict
 from moderation.domain.errors import InvalidInput
 from moderation.domain.policy import Policy
+from moderation.domain.promises import Stratum
 from moderation.domain.reviewing import Strikes
 from moderation.domain.routing import Route, Routing, audit_propensity
 
@@ -40,13 +41,17 @@ class AccountMeasure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CaseDraft:
-    """A case to be opened with a decision."""
+    """A case to be opened with a decision.
+
+    `blind`: it was drawn, with `propensity`, so that whoever decides it is shown no score. Checks are blind anyway.
+    """
 
     reason: CaseReason
     category: str | None
     severity: int
     probability: float
     propensity: float = 1.0
+    blind: bool = False
 
 
 UNKNOWN_SEVERITY = 3
@@ -63,12 +68,18 @@ def blind_draft(
     return CaseDraft(reason, category, rule.severity if rule else UNKNOWN_SEVERITY, 0.5, propensity)
 
 
-def drafted(routing: Routing, policy: Policy, dice: float) -> CaseDraft | None:
-    """The case that a machine's routing asks for; `dice`, in [0, 1), draws what people check of the rest, blind."""
+def drafted(routing: Routing, policy: Policy, dice: float, scale: float = 1.0) -> CaseDraft | None:
+    """The case that a machine's routing asks for; `dice`, in [0, 1), draws what people judge blind.
+
+    Of what a machine decided that is a check of its own. What people decide anyway keeps its case, and with it its
+    place in the queue; only its scores are kept from them. `scale` is as in `audit_propensity`.
+    """
+    propensity = audit_propensity(policy, routing, scale)
+    drawn = dice < propensity
     if routing.route is Route.REVIEW:
-        return _asked_for(routing, policy)
-    propensity = audit_propensity(policy, routing)
-    if dice >= propensity:
+        asked = _asked_for(routing, policy)
+        return replace(asked, blind=True, propensity=propensity) if drawn else asked
+    if not drawn:
         return None
     category = routing.findings[0].category if routing.findings else None
     return blind_draft(CaseReason.AUDIT, policy, category, propensity)
@@ -87,12 +98,19 @@ def _asked_for(routing: Routing, policy: Policy) -> CaseDraft:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What screening made of one item: the route, every signal behind it, and whether people are asked."""
+    """What screening made of one item: the route, every signal behind it, and whether people are asked.
+
+    `slice` of languages, `stratum` and `propensity` say with what it is compared and how likely it was drawn; None
+    of what no machine judged.
+    """
 
     routing: Routing
     findings: tuple[Mapping[str, Any], ...]
     detectors: tuple[Mapping[str, str], ...]
     case: CaseDraft | None
+    slice: str | None = None
+    stratum: Stratum | None = None
+    propensity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

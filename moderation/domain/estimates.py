@@ -9,8 +9,9 @@ end is about 3.8 / (n + 3.8).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import sqrt
 
 Z = 1.959964  # of a 95 % interval
@@ -28,7 +29,10 @@ class Estimate:
 
 
 def share_wrong(checks: Sequence[tuple[float, bool]]) -> Estimate:
-    """The share of wrong decisions, from checks as (probability of having been drawn, whether it was wrong)."""
+    """The share of wrong decisions, from checks as (probability of having been drawn, whether it was wrong).
+
+    Of items and whether they break a rule in place of that it is the prevalence.
+    """
     drawn = [(1 / propensity, wrong) for propensity, wrong in checks if propensity > 0]
     if not drawn:
         return Estimate(0, 0)
@@ -36,6 +40,23 @@ def share_wrong(checks: Sequence[tuple[float, bool]]) -> Estimate:
     share = sum(weight for weight, wrong in drawn if wrong) / total
     low, high = _wilson(share, _effective(drawn, total, share))
     return Estimate(len(drawn), sum(wrong for _, wrong in drawn), share, low, high)
+
+
+def auc(judged: Iterable[tuple[float, float, bool]]) -> float | None:
+    """How well scores tell what breaks a rule from what doesn't: (score, probability of being drawn, breaks it).
+
+    The share of pairs, one of each, in which the one that breaks it has the higher score; a tie counts half. Every
+    item counts for those it stands for. None if one of the two is missing.
+    """
+    drawn = sorted((score, 1 / propensity, bad) for score, propensity, bad in judged if propensity > 0)
+    harmless, broken, pairs = 0.0, 0.0, 0.0
+    for _, tied in groupby(drawn, key=lambda one: one[0]):
+        weights = [(weight, bad) for _, weight, bad in tied]
+        good_here = sum(weight for weight, bad in weights if not bad)
+        bad_here = sum(weight for weight, bad in weights if bad)
+        pairs += bad_here * (harmless + good_here / 2)
+        harmless, broken = harmless + good_here, broken + bad_here
+    return pairs / (harmless * broken) if harmless and broken else None
 
 
 def _effective(drawn: Sequence[tuple[float, bool]], total: float, share: float) -> float:

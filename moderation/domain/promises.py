@@ -45,7 +45,7 @@ class Void(StrEnum):
     """Why a certificate ended before its time."""
 
     SCORES = "scores"  # the scores of what comes in are not those of the certified period
-    PREVALENCE = "prevalence"  # there is more of what breaks the rule than there was
+    PREVALENCE = "prevalence"  # what breaks the rule is rarer, or more frequent, than it was
     RISK = "risk"  # checks made since say that it errs more often than it may
     REPLACED = "replaced"  # a newer one of the same promise is in force
     POLICY = "policy"  # the policy that promised it is not in force any more

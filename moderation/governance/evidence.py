@@ -130,7 +130,11 @@ def said(moment: datetime | None) -> str | None:
 
 def _of(session: Session, table: Any, item_id: UUID) -> Sequence[Any]:
     order = (table.part, table.detector) if table is SignalRow else (table.id,)
-    return session.scalars(select(table).where(table.item_id == item_id).order_by(*order)).all()
+    found = select(table).where(table.item_id == item_id).order_by(*order)
+    if table is SignalRow:
+        # A shadow decided nothing: what it said of a post is no part of what was found in it.
+        found = found.where(~SignalRow.shadow)
+    return session.scalars(found).all()
 
 
 def _opened(key: Key | None, written: bytes | None, *place: str) -> str | None:

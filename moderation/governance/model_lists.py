@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from models import gates, registry
@@ -44,7 +44,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """That a version should serve: who proposed it, and who decided."""
+    """That a version should serve, as `alias`, a canary for its `share`: who proposed it, and who decided."""
 
     id: UUID
     name: str
@@ -55,11 +55,17 @@ class Proposal:
     by_operator: bool
     decided_by: UUID | None
     decided_at: datetime | None
+    alias: str = models.CHAMPION
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version. Without readable files it has no gates, numbers or card, and `damage` says what is wrong."""
+    """One version. Without readable files it has no gates, numbers or card, and `damage` says what is wrong.
+
+    `aliases` are what it serves as: `champion`, `previous`, `canary` for a `share` of the items, `shadow`; `since`
+    says of each since when. `trouble` is why a process could not load it for one of them.
+    """
 
     name: str
     version: str
@@ -74,6 +80,8 @@ class Version:
     gates: tuple[Gate, ...]
     categories: tuple[Category, ...]
     proposal: Proposal | None
+    share: float | None = None
+    since: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -85,22 +93,27 @@ class Version:
         """Whether it is the champion of its name."""
         return models.CHAMPION in self.aliases
 
+    @property
+    def tried(self) -> bool:
+        """Whether it is a canary or a shadow."""
+        return not {models.CANARY, models.SHADOW}.isdisjoint(self.aliases)
+
 
 def listing(session: Session, root: Path) -> list[Version]:
-    """Every version: what serves first, then the newest."""
-    aliases: dict[tuple[str, str], dict[str, str]] = {}
-    for row in session.scalars(select(ModelAlias)):
-        aliases.setdefault((row.name, row.version), {})[row.alias] = row.trouble or ""
+    """Every version: what serves first, then what is tried, then the newest."""
+    aliases: dict[tuple[str, str], list[ModelAlias]] = {}
+    for row in session.scalars(select(ModelAlias).order_by(ModelAlias.alias)):
+        aliases.setdefault((row.name, row.version), []).append(row)
     proposals = {
         (row.name, row.version): _proposal(row)
         for row in session.scalars(select(ModelProposal).where(ModelProposal.state == "open"))
     }
     rows = session.scalars(select(ModelRow).order_by(ModelRow.name, ModelRow.added_at.desc())).all()
     found = [
-        _version(row, root, aliases.get((row.name, row.version), {}), proposals.get((row.name, row.version)))
+        _version(row, root, aliases.get((row.name, row.version), ()), proposals.get((row.name, row.version)))
         for row in rows
     ]
-    return sorted(found, key=lambda one: (one.name, not one.serves))
+    return sorted(found, key=lambda one: (one.name, not one.serves, not one.tried))
 
 
 def one(session: Session, root: Path, name: str, version: str | None = None) -> Version:
@@ -112,6 +125,21 @@ def one(session: Session, root: Path, name: str, version: str | None = None) -> 
     wanted = version or models.alias_of(session, name, models.CHAMPION) or "?"
     models.find(session, name, wanted)
     return next(each for each in listing(session, root) if (each.name, each.version) == (name, wanted))
+
+
+def scoring_beside(session: Session) -> list[tuple[str, str]]:
+    """Versions that score a category and do not serve: what a simulation can put in the place of what does."""
+    serving = exists().where(
+        ModelAlias.name == ModelRow.name,
+        ModelAlias.version == ModelRow.version,
+        ModelAlias.alias == models.CHAMPION,
+    )
+    rows = session.execute(
+        select(ModelRow.name, ModelRow.version)
+        .where(ModelRow.kind.not_in(sorted(registry.SILENT)), ~serving, ModelRow.retired_at.is_(None))
+        .order_by(ModelRow.name, ModelRow.added_at.desc())
+    )
+    return [(name, version) for name, version in rows]
 
 
 def previous(session: Session, name: str) -> str | None:
@@ -138,7 +166,7 @@ def card(version: Version) -> str:
         return "This version came without a readable model card."
 
 
-def _version(row: ModelRow, root: Path, aliases: Mapping[str, str], proposal: Proposal | None) -> Version:
+def _version(row: ModelRow, root: Path, aliases: Sequence[ModelAlias], proposal: Proposal | None) -> Version:
     wanted = models.wanted_of(row, root)
     manifest, checked, damage = _read(wanted.folder, row.manifest_sha256)
     return Version(
@@ -149,12 +177,14 @@ def _version(row: ModelRow, root: Path, aliases: Mapping[str, str], proposal: Pr
         added_at=row.added_at,
         sha256=row.manifest_sha256,
         folder=wanted.folder,
-        aliases=tuple(sorted(aliases)),
-        trouble=aliases.get(models.CHAMPION, ""),
+        aliases=tuple(one.alias for one in aliases),
+        trouble=next((one.trouble for one in aliases if one.trouble), ""),
         damage=damage,
         gates=checked,
         categories=tuple(_categories(manifest.document)) if manifest else (),
         proposal=proposal,
+        share=next((one.share for one in aliases if one.share is not None), None),
+        since={one.alias: one.set_at for one in aliases},
     )
 
 
@@ -214,4 +244,6 @@ def _proposal(row: ModelProposal) -> Proposal:
         by_operator=row.by_operator,
         decided_by=row.decided_by,
         decided_at=row.decided_at,
+        alias=row.alias,
+        share=row.share,
     )

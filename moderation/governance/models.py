@@ -7,6 +7,7 @@ A version is shipped with the release or was added here; it never changes. Who m
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,16 +18,17 @@ from sqlalchemy import delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from models import gates, registry
+from models import gates, registry, serving
 from models.backbone import maker
 from models.heads import backbone_of
 from models.registry import ARTIFACTS, KINDS, ArtifactError, Kind, Manifest
 from models.serving import Wanted, opened, verified
+from models.text_heads import base_of
 from moderation.domain.errors import Conflict, NotFound
-from moderation.governance import audit
+from moderation.governance import audit, lineage, lineups
 from moderation.storage.tables import ModelAlias, ModelProposal, ModelRow
 
-CHAMPION = "champion"
+CHAMPION, SHADOW, CANARY = serving.CHAMPION, serving.SHADOW, serving.CANARY
 PREVIOUS = "previous"
 OPERATOR = "operator"
 NAMED = 5  # gates in one sentence
@@ -55,12 +57,14 @@ def add(session: Session, folder: Path, root: Path, actor: str, now: datetime) -
 
     Raises:
         models.registry.ArtifactError: it is damaged, or computes something else here than where it was made.
-        Conflict: it fails a gate, or there is another one under its version.
+        Conflict: it fails a gate, there is another one under its version, or a bundle that it learned from is
+            forgotten.
     """
     manifest = registry.load(folder)
     row = session.get(ModelRow, (manifest.name, manifest.version))
     found = tuple(gates.check(manifest))
     if row is not None and row.manifest_sha256 == manifest.sha256:
+        require_not_retired(row)
         return Added(_there_again(row, manifest, root), found, fresh=False)
     if row is not None:
         raise _taken(manifest)
@@ -75,6 +79,8 @@ def add(session: Session, folder: Path, root: Path, actor: str, now: datetime) -
     if refusal is not None and gates.measured(manifest):
         raise Conflict(refusal, code="gates_failed")
     opened(manifest, threads=1)
+    learned_from = lineage.bundles_of(manifest)
+    lineage.require_known(session, manifest, learned_from)
     # The row before the files: whoever adds another content under this version at this moment waits here.
     stored = session.scalar(
         insert(ModelRow)
@@ -86,6 +92,8 @@ def add(session: Session, folder: Path, root: Path, actor: str, now: datetime) -
             folder=f"{manifest.name}/{manifest.version}",
             added_at=now,
             origin=Origin.OWN,
+            bundles=[one.id for one in learned_from],
+            outputs=lineups.described(manifest),
         )
         .on_conflict_do_nothing()
         .returning(ModelRow.name)
@@ -96,6 +104,7 @@ def add(session: Session, folder: Path, root: Path, actor: str, now: datetime) -
     installed = _installed(manifest, root)
     _record(session, actor, "model.added", manifest.name, now, version=manifest.version,
             manifest_sha256=manifest.sha256, origin=str(Origin.OWN))  # fmt: skip
+    lineage.mark_added(session, find(session, manifest.name, manifest.version), learned_from, now)
     return Added(installed, found, fresh=True)
 
 
@@ -173,6 +182,20 @@ def find(session: Session, name: str, version: str, *, hold: bool = False) -> Mo
     return row
 
 
+def require_not_retired(row: ModelRow) -> None:
+    """Refuse a version that was retired: it learned from what was erased since, and its time is over.
+
+    Raises:
+        Conflict: it was.
+    """
+    if row.retired_at is not None:
+        raise Conflict(
+            f"{row.name} {row.version} was retired on {row.retired_at:%Y-%m-%d}: it learned from posts that were "
+            "erased since. Fit a new version on a fresh bundle.",
+            code="model_retired",
+        )
+
+
 def alias_of(session: Session, name: str, alias: str) -> str | None:
     """The version that an alias of `name` points to."""
     return session.scalar(
@@ -180,34 +203,43 @@ def alias_of(session: Session, name: str, alias: str) -> str | None:
     )
 
 
-def require_backbone(session: Session, manifest: Manifest) -> None:
-    """Refuse a head whose backbone does not serve: it would be refused by every worker.
+def require_base(session: Session, manifest: Manifest, *beside: str) -> None:
+    """Refuse a head whose base does not serve: it would be refused by every worker. `beside`: also under these.
 
     Raises:
         Conflict: it does not.
         models.registry.ArtifactError: the manifest does not name it.
     """
-    if manifest.kind != "head":
+    if manifest.kind not in serving.HEADS:
         return
-    belongs = backbone_of(manifest)
-    serving = select(ModelAlias.name, ModelAlias.version).join(
-        ModelRow, (ModelRow.name == ModelAlias.name) & (ModelRow.version == ModelAlias.version)
+    if manifest.kind == "head":
+        belongs, digest = backbone_of(manifest), None
+    else:
+        base = base_of(manifest)
+        belongs, digest = maker(base.name, base.version), base.sha256
+    rows = session.execute(
+        select(ModelRow.name, ModelRow.version, ModelRow.manifest_sha256)
+        .join(ModelAlias, (ModelRow.name == ModelAlias.name) & (ModelRow.version == ModelAlias.version))
+        .where(ModelAlias.alias.in_([CHAMPION, *beside]))
     )
-    rows = session.execute(serving.where(ModelAlias.alias == CHAMPION, ModelRow.kind == "backbone"))
-    if belongs not in {maker(name, version) for name, version in rows}:
+    if not any(
+        belongs == maker(name, version) and digest in (None, sha256) for name, version, sha256 in rows
+    ):
         raise Conflict(
             f"{manifest.name} {manifest.version} belongs to {belongs}, which does not serve here; fit it again "
-            "on the backbone that does (`moderation models list` shows it).",
+            "on the one that does (`moderation models list` shows it).",
             code="backbone_missing",
         )
 
 
-def point(session: Session, name: str, alias: str, version: str | None, now: datetime) -> None:
-    """Point an alias to a version, or to none."""
+def point(
+    session: Session, name: str, alias: str, version: str | None, now: datetime, share: float | None = None
+) -> None:
+    """Point an alias to a version, or to none; a canary with the share of the items that it judges."""
     if version is None:
         session.execute(delete(ModelAlias).where(ModelAlias.name == name, ModelAlias.alias == alias))
         return
-    values = {"version": version, "set_at": now, "trouble": None}
+    values = {"version": version, "set_at": now, "trouble": None, "share": share}
     session.execute(
         insert(ModelAlias)
         .values(name=name, alias=alias, **values)
@@ -225,6 +257,7 @@ def settle(session: Session, shipped: Sequence[Manifest], root: Path, now: datet
     known = {(row.name, row.version): row for row in session.scalars(select(ModelRow))}
     for manifest in shipped:
         _know(session, known.get((manifest.name, manifest.version)), manifest, root, now)
+    _describe(session, root)
     by_name: dict[str, list[str]] = {}
     for manifest in shipped:
         by_name.setdefault(manifest.name, []).append(manifest.version)
@@ -234,6 +267,16 @@ def settle(session: Session, shipped: Sequence[Manifest], root: Path, now: datet
     for name in sorted({*by_name, *champions}):
         newest = registry.newest(by_name[name]) if name in by_name else None
         _settle(session, name, champions.get(name), newest, by_name.get(name, ()), root, now)
+
+
+def _describe(session: Session, root: Path) -> None:
+    """Keep what a version scores beside it, where an earlier release did not and its files are still there."""
+    for row in session.scalars(select(ModelRow).where(ModelRow.outputs == {})):
+        with suppress(ArtifactError):
+            manifest = registry.read(wanted_of(row, root).folder)
+            if manifest.sha256 == row.manifest_sha256:
+                row.outputs = lineups.described(manifest)
+    session.flush()
 
 
 def _know(session: Session, row: ModelRow | None, manifest: Manifest, root: Path, now: datetime) -> None:
@@ -250,7 +293,7 @@ def _know(session: Session, row: ModelRow | None, manifest: Manifest, root: Path
     folder = str(manifest.folder.relative_to(ARTIFACTS) if manifest.folder.is_relative_to(ARTIFACTS)
                  else manifest.folder.resolve())  # fmt: skip
     values = {"kind": manifest.kind, "manifest_sha256": manifest.sha256, "folder": folder, "added_at": now,
-              "origin": Origin.SHIPPED}  # fmt: skip
+              "origin": Origin.SHIPPED, "outputs": lineups.described(manifest)}  # fmt: skip
     session.execute(
         insert(ModelRow)
         .values(name=manifest.name, version=manifest.version, **values)
@@ -317,6 +360,12 @@ def wanted(
     return [wanted_of(row, root) for row in rows]
 
 
+def shares(session: Session) -> dict[str, float]:
+    """Which share of the items each canary judges, by name."""
+    rows = select(ModelAlias.name, ModelAlias.share).where(ModelAlias.alias == CANARY)
+    return {name: share or 0.0 for name, share in session.execute(rows)}
+
+
 def troubles(session: Session) -> dict[str, str]:
     """Names whose champion a process could not load, and why."""
     rows = select(ModelAlias.name, ModelAlias.trouble).where(
@@ -331,13 +380,15 @@ def wanted_of(row: ModelRow, root: Path) -> Wanted:
     return Wanted(row.name, row.version, cast("Kind", row.kind), base / row.folder, row.manifest_sha256)
 
 
-def note_trouble(session: Session, wanted: Wanted, sentence: str, now: datetime) -> None:
-    """Write down, once, that a process could not serve a champion."""
+def note_trouble(
+    session: Session, wanted: Wanted, sentence: str, now: datetime, alias: str = CHAMPION
+) -> None:
+    """Write down, once, that a process could not serve a champion, or try what is tried beside it."""
     noted = session.execute(
         update(ModelAlias)
         .where(
             ModelAlias.name == wanted.name,
-            ModelAlias.alias == CHAMPION,
+            ModelAlias.alias == alias,
             ModelAlias.version == wanted.version,
             ModelAlias.trouble.is_(None),
         )
@@ -345,7 +396,9 @@ def note_trouble(session: Session, wanted: Wanted, sentence: str, now: datetime)
         .returning(ModelAlias.name)
     ).first()
     if noted is not None:
-        _record(session, audit.MACHINE, "model.not_served", wanted.name, now, version=wanted.version)
+        _record(
+            session, audit.MACHINE, "model.not_served", wanted.name, now, version=wanted.version, alias=alias
+        )
 
 
 def failing(name: str, version: str, found: Iterable[gates.Gate]) -> str | None:

@@ -1,5 +1,7 @@
 """Which version serves is decided by two people: one proposes it, another promotes it. One alone may go back.
 
+So it is with a canary, which serves a share. A shadow decides nothing: one person begins it and ends it (`trials`).
+
 The gates are checked from the manifest and the files each time, never taken from a row. At the command line nobody
 logs in: whoever types there is one person, whatever names they give, so of the two steps at most one is done there.
 """
@@ -17,14 +19,15 @@ from sqlalchemy.orm import Session
 from models import gates
 from models.serving import verified
 from moderation.domain.access import Permission, granted
-from moderation.domain.errors import Conflict, Forbidden, NotFound
-from moderation.governance import audit, models, people
-from moderation.governance.models import CHAMPION, OPERATOR, PREVIOUS
+from moderation.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
+from moderation.governance import audit, models, people, trials
+from moderation.governance.models import CANARY, CHAMPION, OPERATOR, PREVIOUS
 from moderation.governance.sessions import PersonPrincipal
 from moderation.storage.ids import new_id
-from moderation.storage.tables import ModelAlias, ModelProposal
+from moderation.storage.tables import ModelProposal
 from moderation.storage.vault import Vault
 
+LEAST_SHARE = 0.001
 OPEN, PROMOTED, REFUSED = "open", "promoted", "refused"
 
 
@@ -66,18 +69,30 @@ def named(session: Session, vault: Vault, email: str) -> By:
     return By(found.id, granted(found.roles), operator=True)
 
 
-def propose(session: Session, root: Path, by: By, name: str, version: str, now: datetime) -> UUID:
-    """Propose that a version serves.
+def propose(
+    session: Session,
+    root: Path,
+    by: By,
+    name: str,
+    version: str,
+    now: datetime,
+    *,
+    alias: str = CHAMPION,
+    share: float | None = None,
+) -> UUID:
+    """Propose that a version serves: as the champion, or as a canary for this `share` of the items.
 
     Raises:
         NotFound: there is no such version.
         Forbidden: they may not propose.
-        Conflict: it serves already, is proposed already, does not pass its gates, or is a head whose backbone
-            does not serve.
+        InvalidInput: a canary's share is none.
+        Conflict: it serves already, is proposed already, does not pass its gates, gives no scores to compare, or is
+            a head whose base does not serve.
         models.registry.ArtifactError: its files are not what was added.
     """
     _require(by, Permission.MODEL_PROPOSE)
-    found = _gated(session, root, name, version)
+    share = _checked(alias, share)
+    found = _gated(session, root, name, version, alias)
     if models.alias_of(session, name, CHAMPION) == version:
         raise Conflict(f"{name} {version} serves already.", code="serves_already")
     if _open(session, name, version) is not None:
@@ -90,7 +105,8 @@ def propose(session: Session, root: Path, by: By, name: str, version: str, now: 
             id=identifier,
             name=name,
             version=version,
-            alias=CHAMPION,
+            alias=alias,
+            share=share,
             gates=[gate.document() for gate in found],
             proposed_by=by.person_id,
             proposed_at=now,
@@ -99,29 +115,66 @@ def propose(session: Session, root: Path, by: By, name: str, version: str, now: 
         )
     )
     session.flush()
-    _record(session, by, "model.proposed", name, now, version=version, proposal=str(identifier))
+    _record(
+        session,
+        by,
+        "model.proposed",
+        name,
+        now,
+        version=version,
+        proposal=str(identifier),
+        **_as(alias, share),
+    )
     return identifier
 
 
-def promote(session: Session, root: Path, by: By, name: str, version: str, now: datetime) -> str | None:
-    """Have a version serve that somebody else proposed; which one served before.
+def _checked(alias: str, share: float | None) -> float | None:
+    """The share of a canary; a champion has none."""
+    if alias not in (CHAMPION, CANARY):
+        raise InvalidInput("A version is proposed as champion or as canary; a shadow needs no second person.")
+    if alias == CHAMPION:
+        return None
+    if share is None or not LEAST_SHARE <= share < 1:
+        raise InvalidInput(
+            f"A canary judges a share of the items; say one from {LEAST_SHARE} to below 1, such as 0.05."
+        )
+    return share
+
+
+def _as(alias: str, share: float | None) -> dict[str, object]:
+    """What the audit log says of the alias where it is not the usual one."""
+    return {} if alias == CHAMPION else {"alias": alias, "share": share}
+
+
+def promote(
+    session: Session,
+    root: Path,
+    by: By,
+    name: str,
+    version: str,
+    now: datetime,
+    *,
+    alias: str | None = None,
+    share: float | None = None,
+) -> str | None:
+    """Have a version serve that somebody else proposed, as it was proposed; which one was there before.
+
+    `alias` and `share` are what they believe it to be proposed for. Whatever is tried under the name ends when
+    another champion serves.
 
     Raises:
         NotFound: there is no such version.
         Forbidden: they may not promote, or proposed it themselves.
-        Conflict: nobody proposed it, it serves already, or it does not pass its gates.
+        Conflict: nobody proposed it, or it is proposed for something else than they believe; it serves already, or
+            it does not pass its gates.
         models.registry.ArtifactError: its files are not what was added.
     """
     _require(by, Permission.MODEL_PROMOTE)
     models.find(session, name, version, hold=True)
-    _lock(session, name)
+    trials.lock(session, name)
     proposal = _open(session, name, version)
-    if proposal is None:
-        raise Conflict(
-            f"Nobody has proposed {name} {version}; two people have to want it: "
-            f"moderation models propose {name} {version} --by EMAIL",
-            code="not_proposed",
-        )
+    if proposal is None or (alias, share) != _believed(proposal, alias, share):
+        raise _not_proposed(name, version, proposal)
     if proposal.proposed_by == by.person_id:
         raise Forbidden(f"You proposed {name} {version}; somebody else has to promote it.", code="four_eyes")
     if proposal.by_operator and by.operator:
@@ -130,18 +183,42 @@ def promote(session: Session, root: Path, by: By, name: str, version: str, now: 
             "promotes it in the console, under Models.",
             code="four_eyes",
         )
-    before = models.alias_of(session, name, CHAMPION)
-    if before == version:
+    if models.alias_of(session, name, CHAMPION) == version:
         raise Conflict(f"{name} {version} serves already; refuse the proposal.", code="serves_already")
-    _gated(session, root, name, version)
-    models.point(session, name, PREVIOUS, before, now)
-    models.point(session, name, CHAMPION, version, now)
+    _gated(session, root, name, version, proposal.alias)
+    before = models.alias_of(session, name, proposal.alias)
     proposal.state, proposal.decided_by, proposal.decided_at = PROMOTED, by.person_id, now
+    if proposal.alias == CANARY:
+        models.point(session, name, CANARY, version, now, proposal.share)
+    else:
+        trials.end_with(session, name, by.actor, now, version, **by.details)
+        models.point(session, name, PREVIOUS, before, now)
+        models.point(session, name, CHAMPION, version, now)
     session.flush()
-    _record(
-        session, by, "model.promoted", name, now, version=version, before=before, proposal=str(proposal.id)
-    )
+    details: dict[str, object] = {"version": version, "before": before, "proposal": str(proposal.id)}
+    _record(session, by, "model.promoted", name, now, **details, **_as(proposal.alias, proposal.share))
     return before
+
+
+def _believed(
+    proposal: ModelProposal, alias: str | None, share: float | None
+) -> tuple[str | None, float | None]:
+    """What a proposal is for, of what somebody has said they believe."""
+    return None if alias is None else proposal.alias, None if share is None else proposal.share
+
+
+def _not_proposed(name: str, version: str, proposal: ModelProposal | None) -> Conflict:
+    if proposal is None:
+        return Conflict(
+            f"Nobody has proposed {name} {version}; two people have to want it: "
+            f"moderation models propose {name} {version} --by EMAIL",
+            code="not_proposed",
+        )
+    told = f"canary for a share of {proposal.share:g}" if proposal.share else str(proposal.alias)
+    return Conflict(
+        f"{name} {version} is proposed as {told} by now; look at the proposal again.",
+        code="proposed_otherwise",
+    )
 
 
 def refuse(session: Session, by: By, name: str, version: str, now: datetime) -> None:
@@ -167,6 +244,7 @@ def rollback(
     """Have the version serve again that served before; from which one to which.
 
     One person is enough, at once: what is gone back to was promoted by two. To come forward again takes two.
+    A canary ends with it; where nothing served before the champion, it is the canary that is gone back from.
     `champion` is the version that they believe to serve.
 
     Raises:
@@ -176,29 +254,57 @@ def rollback(
         models.registry.ArtifactError: the files of the version before are not what was added.
     """
     _require(by, Permission.MODEL_PROMOTE)
-    _lock(session, name)
+    trials.lock(session, name)
     serving, previous = (models.alias_of(session, name, alias) for alias in (CHAMPION, PREVIOUS))
     if serving is None:
         raise NotFound(f"No model {name} serves here; `moderation models list` shows which do.")
     if champion not in (None, serving):
         raise Conflict(f"{name} {champion} does not serve any more: {serving} does.", code="not_champion")
     if previous is None:
+        if champion is None and (ended := trials.end_with(session, name, by.actor, now, **by.details)):
+            return ended[0], serving
         raise Conflict(
             f"There is nothing to go back to: no version of {name} served before {serving}. Propose another one.",
             code="no_previous",
         )
     verified(models.wanted_of(models.find(session, name, previous), root))
+    trials.end_with(session, name, by.actor, now, previous, **by.details)
     models.point(session, name, CHAMPION, previous, now)
     models.point(session, name, PREVIOUS, None, now)
     _record(session, by, "model.rolled_back", name, now, **{"from": serving, "to": previous})
     return serving, previous
 
 
-def _gated(session: Session, root: Path, name: str, version: str) -> list[gates.Gate]:
+def shadow(session: Session, root: Path, by: By, name: str, version: str, now: datetime) -> str | None:
+    """Have a version score whatever comes in and decide nothing; which one did before it.
+
+    Raises:
+        Forbidden: they may neither propose nor promote.
+        NotFound, Conflict, models.registry.ArtifactError: as `trials.begin_shadow`.
+    """
+    _require_either(by)
+    return trials.begin_shadow(session, root, name, version, by.actor, now, **by.details)
+
+
+def end_trial(session: Session, by: By, name: str, alias: str, now: datetime) -> str:
+    """End the shadow or the canary of a name; which version it was.
+
+    Raises:
+        Forbidden: they may neither propose nor promote.
+        NotFound: there is none.
+    """
+    _require_either(by)
+    return trials.end(session, name, alias, by.actor, now, **by.details)
+
+
+def _gated(session: Session, root: Path, name: str, version: str, alias: str) -> list[gates.Gate]:
     """The gates of a version, all passed, from the files as they are now."""
     row = models.find(session, name, version, hold=True)
+    models.require_not_retired(row)
     manifest = verified(models.wanted_of(row, root))
-    models.require_backbone(session, manifest)
+    if alias == CANARY:
+        trials.require_scores(manifest)
+    models.require_base(session, manifest, *({alias} - {CHAMPION}))
     found = gates.check(manifest)
     refusal = models.failing(name, version, found)
     if refusal is not None:
@@ -206,22 +312,24 @@ def _gated(session: Session, root: Path, name: str, version: str) -> list[gates.
     return found
 
 
-def _lock(session: Session, name: str) -> None:
-    """Whoever changes what serves under a name waits for whoever does already."""
-    session.execute(select(ModelAlias.version).where(ModelAlias.name == name).with_for_update()).all()
-
-
 def _open(session: Session, name: str, version: str) -> ModelProposal | None:
+    """What a version is proposed for; never for two things at once."""
     return session.scalar(
         select(ModelProposal)
         .where(
             ModelProposal.name == name,
             ModelProposal.version == version,
-            ModelProposal.alias == CHAMPION,
             ModelProposal.state == OPEN,
         )
         .with_for_update()
         .execution_options(populate_existing=True)
+    )
+
+
+def _require_either(by: By) -> None:
+    _require(
+        by,
+        Permission.MODEL_PROMOTE if Permission.MODEL_PROMOTE in by.permissions else Permission.MODEL_PROPOSE,
     )
 
 

@@ -24,7 +24,9 @@ from moderation.domain.decisions import AccountMeasure, DecidedBy, Restriction
 from moderation.domain.errors import InvalidInput
 from moderation.domain.estimates import Estimate, share_wrong
 from moderation.domain.statements import Act, Facts, Source
+from moderation.governance import prevalence
 from moderation.governance.policies import PolicyCache
+from moderation.governance.prevalence import Prevalence
 from moderation.storage.ids import lower_bound
 
 MOST_DAYS = 5 * 366
@@ -86,6 +88,7 @@ def report(
         "statements": _statements(session, policies, values),
         "decisions": _decisions(session, values),
         "automation_error": _errors(session, values),
+        "prevalence": _prevalence(session, since, until),
         "reports": _reports(session, values),
         "appeals": _appeals(session, values),
         "measures": _counted(session, _MEASURES, values),
@@ -203,16 +206,17 @@ def _decisions(session: Session, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# The blind checks that were drawn of what machines decided alone: with which chance, and what came of them.
+# The blind checks that were drawn of what machines decided alone: with which chance, and what came of them. What
+# settles one is the last opinion that counts: a difference was looked at twice before its case was closed.
 _CHECKS = text("""
     SELECT d.route = 'allow' AS allowed, c.propensity,
         c.state = 'closed' AND EXISTS (
-            SELECT FROM opinions o WHERE o.case_id = c.id AND o.undone_at IS NULL
+            SELECT FROM opinions o WHERE o.case_id = c.id AND NOT o.late AND o.undone_at IS NULL
         ) AS judged,
-        EXISTS (
-            SELECT FROM decisions p WHERE p.item_id = c.item_id AND p.case_id = c.id
-                AND (p.superseded_at IS NULL OR p.superseded_at IS NOT NULL)
-                AND p.decided_by = 'person' AND p.undone_at IS NULL AND p.route <> d.route
+        (
+            SELECT o.verdict <> d.route FROM opinions o
+            WHERE o.case_id = c.id AND NOT o.late AND o.undone_at IS NULL
+            ORDER BY o.stage = 'adjudication' DESC, o.stage = 'second' DESC, o.id DESC LIMIT 1
         ) AS wrong
     FROM cases c JOIN decisions d ON d.id = c.decision_id
     WHERE c.kind = 'quality' AND c.reason = 'audit' AND c.propensity > 0
@@ -232,9 +236,23 @@ def _errors(session: Session, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _estimate(one: Estimate) -> dict[str, Any]:
+    return {"judged": one.checked, "wrong": one.wrong, **_interval(one)}
+
+
+def _interval(one: Estimate | Prevalence) -> dict[str, float | None]:
     shares = {"share": one.share, "low": one.low, "high": one.high}
-    rounded = {name: None if value is None else round(value, 6) for name, value in shares.items()}
-    return {"judged": one.checked, "wrong": one.wrong, **rounded}
+    return {name: None if value is None else round(value, 6) for name, value in shares.items()}
+
+
+def _prevalence(session: Session, since: datetime, until: datetime) -> dict[str, Any]:
+    """How much of what came in people restrict, of any category and of each that was found."""
+    found = prevalence.prevalence(session, since, until)
+    rows = {
+        one.category: {"judged": one.judged, "found": one.found, **_interval(one)}
+        for one in found.rows
+        if one.found or one.category == prevalence.ANY
+    }
+    return {"items": found.items, "covered": round(found.covered, 6), **rows}
 
 
 _REPORTED = text("""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from models.registry import Manifest
-from models.runtime import Scores
+from models.runtime import Classifier, Scores
+from models.serving import Trials, in_share
+from moderation import metrics
 from moderation.domain.signals import DetectorStatus, Match, Signal
 from moderation.features import ocr, views
 from moderation.features.decode import Picture
@@ -20,11 +25,17 @@ from moderation.features.fingerprints import Asked
 from moderation.features.views import Reading
 from moderation.storage.tables import Item
 
+log = structlog.get_logger()
+NO_TRIALS = Trials()
 T = TypeVar("T")
+Model = TypeVar("Model", bound=Classifier[Any])
 Row = NDArray[np.float64]
 PARTLY = "only a part of it was looked at"
 AGE = "age"
 BURST = "burst"
+SHADOW_SECONDS = 10.0
+"""What a shadow may add to a batch at most; what it has not scored by then it does not score."""
+SHADOW_CHUNK = 16
 RULES = frozenset({AGE, BURST})
 """Detectors that tell one thing of a text, with a probability, and have judged it for nothing else."""
 
@@ -69,9 +80,37 @@ class Batch:
     features: dict[tuple[UUID, str], dict[str, tuple[str, bytes]]] = field(default_factory=dict)
     # What stands in pictures, by item and the picture's part; its text is one of `texts` as well.
     written: dict[tuple[UUID, str], ocr.Reading] = field(default_factory=dict)
+    # Which models judge each item, whether they find anything in it to look at or not.
+    asked_models: dict[UUID, list[Manifest]] = field(default_factory=dict)
+    # What versions say that decide nothing: recorded beside the signals, and no verdict hears of it.
+    shadow_signals: dict[UUID, list[Signal]] = field(default_factory=dict)
+    # Of what is only scored and is no item: who asked, where that is known.
+    clients: dict[UUID, str] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> set[UUID]:
+        """Of every item: those that are leased, and those that are only scored."""
+        looked_at: tuple[Text | Image, ...] = (*self.texts, *self.images)
+        return {item.id for item in self.items} | {one.item for one in looked_at}
+
+    def posted_by(self) -> Mapping[UUID, str]:
+        """By whom each item was posted."""
+        return self.clients or {item.id: item.client for item in self.items}
 
     def add_signal(self, item: UUID, signal: Signal) -> None:
         self.signals.setdefault(item, []).append(signal)
+
+    def add_asked(self, items: Iterable[UUID], manifest: Manifest) -> None:
+        for item in items:
+            self.asked_models.setdefault(item, []).append(manifest)
+
+    def add_shadow(self, item: UUID, signal: Signal) -> None:
+        self.shadow_signals.setdefault(item, []).append(signal)
+        metrics.SHADOWS.labels(signal.detector, str(signal.status)).inc()
+
+    def add_late(self, manifest: Manifest, parts: int = 1) -> None:
+        """Count parts that a shadow had no time for: nothing is recorded of them."""
+        metrics.SHADOWS.labels(manifest.name, "late").inc(parts)
 
     def add_feature(self, item: UUID, part: str, name: str, maker: str, value: bytes) -> None:
         self.features.setdefault((item, part), {})[name] = (maker, value)
@@ -84,6 +123,62 @@ class Batch:
 
     def add_match(self, item: UUID, match: Match) -> None:
         self.matches.setdefault(item, []).append(match)
+
+
+def shown(batch: Batch) -> list[tuple[Image, Picture]]:
+    """The pictures that could be decoded."""
+    return [(image, image.picture) for image in batch.images if image.picture is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Generic[Model]):
+    """A model, and the items that it judges."""
+
+    model: Model
+    items: frozenset[UUID]
+
+
+def turns(
+    batch: Batch, champions: Sequence[Model], canaries: Sequence[Model], shares: Mapping[str, float]
+) -> list[Turn[Model]]:
+    """Who judges which items: a canary its share of them, the champion of this name the rest.
+
+    The rest of a canary whose name has no champion is judged by nobody under this name.
+    """
+    ids = frozenset(batch.ids)
+    mine = {
+        one.manifest.name: frozenset(
+            item for item in ids if in_share(item, shares.get(one.manifest.name, 0.0))
+        )
+        for one in canaries
+    }
+    found = [Turn(one, ids - mine.get(one.manifest.name, frozenset())) for one in champions]
+    found += [Turn(one, mine[one.manifest.name]) for one in canaries]
+    return [turn for turn in found if turn.items]
+
+
+@contextmanager
+def contained(manifest: Manifest) -> Iterator[None]:
+    """Whatever happens in here keeps nobody from a verdict: it is written to the log and counted."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the verdict is made, and what is only watched must not undo it
+        log.warning(
+            "shadow_failed", model=manifest.name, version=manifest.version, error=type(error).__name__
+        )
+        metrics.SHADOWS.labels(manifest.name, "failed").inc()
+
+
+def in_time(score: Callable[[Sequence[T]], Scores], inputs: Sequence[T]) -> list[Row | None]:
+    """As `each_or_none`, of the first inputs, as many as there is time for.
+
+    A shadow that is far slower than what decides must not hold up everybody's verdicts.
+    """
+    until = time.monotonic() + SHADOW_SECONDS
+    found: list[Row | None] = []
+    while len(found) < len(inputs) and time.monotonic() < until:
+        found += each_or_none(score, inputs[len(found) : len(found) + SHADOW_CHUNK])
+    return found
 
 
 def each_or_none(score: Callable[[Sequence[T]], Scores], inputs: Sequence[T]) -> list[Row | None]:

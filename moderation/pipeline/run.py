@@ -10,32 +10,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models.backbone import ImageEmbedder
 from models.heads import ImageHead
 from models.registry import Manifest
 from models.runtime import Classifier
+from models.serving import Trials
 from models.text import TextClassifier
+from models.text_heads import TextHead
 from moderation import metrics
 from moderation.domain.content import ItemState
 from moderation.domain.decisions import Outcome
 from moderation.domain.policy import Policy
+from moderation.domain.promises import InForce
 from moderation.domain.routing import Route
 from moderation.domain.signals import DetectorStatus
 from moderation.features import ocr, sketch
 from moderation.features.decode import FINE_PIXELS, MAX_FRAMES, SIDE, Decoder
 from moderation.features.ocr import Reader
 from moderation.features.sketch import Sketch
-from moderation.governance import bank_guard, restriction
+from moderation.governance import bank_guard, certification, restriction, shadows
 from moderation.governance.policies import PolicyCache
+from moderation.pipeline.audit_draws import Budget
 from moderation.pipeline.batch import Batch, part_name
-from moderation.pipeline.classify_image import Rgb, classify_image
-from moderation.pipeline.classify_text import classify_text
+from moderation.pipeline.classify_image import Rgb, classify_image, shadow_image
+from moderation.pipeline.classify_text import classify_text, shadow_text
 from moderation.pipeline.embed_image import embed_image
 from moderation.pipeline.match import fingerprint, match, match_pictures, match_texts
 from moderation.pipeline.matchers import Matchers
@@ -43,7 +49,7 @@ from moderation.pipeline.normalise import normalise
 from moderation.pipeline.notice import notice
 from moderation.pipeline.pictures import PictureBanks
 from moderation.pipeline.read import read
-from moderation.pipeline.route import route, unjudged
+from moderation.pipeline.route import NONE_IN_FORCE, route, unjudged
 from moderation.review import bursts, clusters, decisions, likeness, reports, suspicion
 from moderation.review.bursts import BurstRule, Said
 from moderation.review.decisions import Recorded
@@ -77,7 +83,10 @@ class Tools:
     bursts: BurstRule = field(default_factory=BurstRule)
     backbone: Sequence[ImageEmbedder] = ()
     heads: Sequence[ImageHead] = ()  # over the vectors of `backbone`
+    text_heads: Sequence[TextHead] = ()  # over what `text` reads
+    trials: Trials = field(default_factory=Trials)  # shadows and canaries
     reader: Reader | None = None  # of the text in pictures; None: it is not read
+    budget: Budget = field(default_factory=Budget)  # of blind checks
 
     @property
     def detectors(self) -> list[Manifest]:
@@ -88,11 +97,16 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """What examining a batch came to, before any of it is written."""
+    """What examining a batch came to, before any of it is written.
+
+    `in_force` are the certificates that it was routed by, and `again` routes it anew by others.
+    """
 
     batch: Batch
     outcomes: Mapping[UUID, Outcome]
     policy: Policy
+    in_force: InForce
+    again: Callable[[InForce], Mapping[UUID, Outcome]]
     sketches: Sequence[Mapping[str, Any]] = ()
     features: Sequence[Mapping[str, Any]] = ()
     written: Sequence[Mapping[str, Any]] = ()
@@ -107,6 +121,7 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
     """
     with transaction(tools.databases.content, durable=False) as session:
         policy = tools.policies.current(session)
+        in_force, scale = _in_force(session, policy, now), tools.budget.scale(session, policy, now)
         found = queue.parts_of(session, ids, posted=True)
         fitting = _fitting(ids, found)
         # Whoever keeps the lease alive does so every third of it.
@@ -128,18 +143,14 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
         read(batch, tools.reader)
     with _timed("hash"):
         fingerprint(batch)
-    with _timed("match"):
-        _match(tools, batch)
-    with _timed("classify_text"):
-        classify_text(batch, tools.text)
-    with _timed("classify_image"):
-        classify_image(batch, tools.image)
-    with _timed("embed_image"):
-        embed_image(batch, tools.backbone, tools.heads)
-    with _timed("notice"):
-        notice(batch, _bursts(tools, batch), tools.bursts.minutes)
+    _look(tools, batch)
     with _timed("route"):
-        outcomes = route(batch, policy, tools.detectors, tools.dice)
+        again = partial(route, batch, policy, tools.detectors, tools.dice, scale=scale)
+        outcomes = again(in_force)
+    with _timed("shadow"):
+        # The verdict is made: what is only watched comes after it, and can't undo it.
+        shadow_text(batch, tools.trials)
+        shadow_image(batch, tools.trials)
     # Only what people decide is compared with its like: the rest does not pay for it.
     before_people = [
         item
@@ -148,8 +159,37 @@ def examine(tools: Tools, token: UUID, ids: Sequence[UUID], now: datetime, lease
     ]
     sketches = _sketches(tools.vault, batch, before_people)
     return Screened(
-        batch, outcomes, policy, sketches, _features(batch, parts, keys), _written(batch, parts, keys)
+        batch,
+        outcomes,
+        policy,
+        in_force,
+        again,
+        sketches,
+        _features(batch, parts, keys),
+        _written(batch, parts, keys),
     )
+
+
+def _look(tools: Tools, batch: Batch) -> None:
+    """Everything that finds something in the items of a batch: banks, models, rules."""
+    with _timed("match"):
+        _match(tools, batch)
+    with _timed("classify_text"):
+        classify_text(batch, tools.text, tools.text_heads, tools.trials)
+    with _timed("classify_image"):
+        classify_image(batch, tools.image, tools.trials)
+    with _timed("embed_image"):
+        embed_image(batch, tools.backbone, tools.heads, tools.trials)
+    with _timed("notice"):
+        notice(batch, _bursts(tools, batch), tools.bursts.minutes)
+
+
+def _in_force(session: Session, policy: Policy, now: datetime) -> InForce:
+    """What is certified at this moment; nobody is asked where the policy promises nothing."""
+    promises = (rule.promise for rule in policy.categories.values())
+    if all(one.wrong_at_most is None and one.missed_at_most is None for one in promises):
+        return NONE_IN_FORCE
+    return certification.in_force(session, policy, now)
 
 
 def _match(tools: Tools, batch: Batch) -> None:
@@ -233,13 +273,32 @@ def _fitting(ids: Sequence[UUID], parts: Sequence[Part]) -> list[UUID]:
     return [one for index, one in enumerate(share) if index == 0 or total[index] <= 1.0]
 
 
-def commit(session: Session, token: UUID, screened: Screened) -> list[Recorded]:
-    """Write what a batch came to, for the items that still carry `token`; returns what was recorded."""
+def _still_certified(session: Session, screened: Screened, now: datetime) -> Mapping[UUID, Outcome]:
+    """The outcomes; routed anew if a certificate that was in force when they were routed is not any more.
+
+    Whoever voids one waits until this transaction is over, and this one for whoever is voiding: so nothing is ever
+    decided under a certificate that was void before. What no certificate was there for waits for nobody.
+    """
+    if not screened.in_force.certificates:
+        return screened.outcomes
+    session.execute(select(func.pg_advisory_xact_lock_shared(certification.LOCK)))
+    in_force = _in_force(session, screened.policy, now)
+    gone = set(screened.in_force.certificates.values()) - set(in_force.certificates.values())
+    return screened.again(in_force) if gone else screened.outcomes
+
+
+def commit(session: Session, token: UUID, screened: Screened, now: datetime | None = None) -> list[Recorded]:
+    """Write what a batch came to, for the items that still carry `token`; returns what was recorded.
+
+    What was certified when it was examined must still be at `now`, by default when the batch was begun.
+    """
     batch, policy = screened.batch, screened.policy
+    # Before any row, as whoever voids a certificate does.
+    certain = _still_certified(session, screened, now or batch.now)
     # Authors before items, as everywhere; whoever restricted one since this batch was begun is heard here.
     authors = restriction.restricted(session, {item.author_id for item in batch.items}, lock=True)
     late = {item.id for item in batch.items if item.author_id in authors} - batch.restricted
-    outcomes = {**screened.outcomes, **{item: unjudged() for item in late}}
+    outcomes = {**certain, **{item: unjudged() for item in late}}
     held = queue.lock_leased(session, token, [item.id for item in batch.items])
     kept = [item for item in batch.items if item.id in held]
     if not kept:
@@ -301,18 +360,12 @@ def _bury(session: Session, policy: Policy, spent: Sequence[Item], now: datetime
 
 
 def _store_signals(session: Session, batch: Batch, kept: Sequence[Item]) -> None:
-    rows = [
-        {
-            "item_id": item.id,
-            "part": signal.part,
-            "detector": signal.detector,
-            "version": signal.version,
-            "status": signal.status,
-            "scores": {category: round(score, 5) for category, score in signal.scores.items()},
-            "evidence": dict(signal.evidence),
-        }
+    rows = [shadows.row(item.id, signal) for item in kept for signal in batch.signals.get(item.id, ())]
+    # What decided nothing stands beside it under a name of its own.
+    rows += [
+        shadows.row(item.id, signal, shadow=True)
         for item in kept
-        for signal in batch.signals.get(item.id, ())
+        for signal in batch.shadow_signals.get(item.id, ())
     ]
     insert_many(session, SignalRow, rows)
 

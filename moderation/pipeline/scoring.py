@@ -12,6 +12,7 @@ from models.heads import ImageHead
 from models.image import RGB
 from models.runtime import Classifier
 from models.text import TextClassifier
+from models.text_heads import TextHead
 from moderation.domain.content import ImagePart, Part, TextPart
 from moderation.domain.errors import Unavailable
 from moderation.domain.policy import Policy
@@ -35,7 +36,8 @@ Decode = Callable[[Sequence[bytes]], Sequence[Picture | UndecodableImage]]
 class Scored:
     """What the classifiers say of one post: per kind of part ("text", "image") its highest score by category.
 
-    `routing` is what the policy makes of it, as of an item that no bank knows.
+    `routing` is what the policy makes of it, as of an item that no bank knows, and by its bands until certified:
+    of what is not kept nobody can check a draw, so that no certificate speaks of it.
     """
 
     by_kind: Mapping[str, Mapping[str, float]]
@@ -60,14 +62,17 @@ def score(
     backbone: Sequence[ImageEmbedder] = (),
     heads: Sequence[ImageHead] = (),
     reader: Reader | None = None,
+    text_heads: Sequence[TextHead] = (),
+    client: str = "",
 ) -> list[Scored]:
-    """Score each of `posts`, by what scores items; nothing is kept of them.
+    """Score each of `posts`, by what scores items that `client` posts; nothing is kept of them.
 
     Raises:
         UndecodableImage: a picture can't be read.
         Unavailable: no model serves for a kind of part, or it failed.
     """
-    batch, ids = Batch((), now), [new_id(now) for _ in posts]
+    ids = [new_id(now) for _ in posts]
+    batch = Batch((), now, clients=dict.fromkeys(ids, client))
     pictures: list[tuple[int, ImagePart]] = []
     for index, parts in enumerate(posts):
         for part in parts:
@@ -81,7 +86,7 @@ def score(
             raise picture
         batch.images.append(Image(ids[index], part.name, sha256(part.data), picture))
     read(batch, reader)
-    classify_text(batch, text)
+    classify_text(batch, text, text_heads)
     classify_image(batch, image)
     if heads:  # nothing is kept, so nobody else needs the vectors
         embed_image(batch, backbone, heads)

@@ -37,6 +37,7 @@ from moderation.review import (
     notes,
     opinions,
     reports,
+    score_bars,
     wellness,
 )
 from moderation.review.views import (
@@ -51,7 +52,6 @@ from moderation.review.views import (
     NoteView,
     OpinionView,
     ReportView,
-    ScoreBar,
     Span,
     TextView,
 )
@@ -165,7 +165,7 @@ def _file(
         thread=named.get("thread"),
         parent=named.get("parent"),
         why=() if hidden else (*_occasion(case, reports, appeal), *(first.reasons if first else ())),
-        scores=() if hidden or machine is None else _scores(policy, machine, signals),
+        scores=() if hidden or machine is None else score_bars.of(session, policy, machine, signals, now),
         matches=matches,
         author=_author(reading, case, hidden),
         history=() if hidden else _history(session, made, now),
@@ -238,8 +238,8 @@ def _part(part: Part, key: Key | None) -> TextView | ImageView:
 
 
 def _signals(session: Session, item_id: UUID) -> Signals:
-    """What detectors said of an item, by part and detector."""
-    rows = session.scalars(select(SignalRow).where(SignalRow.item_id == item_id))
+    """What detectors said of an item, by part and detector; not what a shadow said, which decided nothing."""
+    rows = session.scalars(select(SignalRow).where(SignalRow.item_id == item_id, ~SignalRow.shadow))
     return {(row.part, row.detector): row for row in rows}
 
 
@@ -273,30 +273,6 @@ def _opened(key: Key | None, sealed: bytes | None, *place: str) -> str | None:
         return key.decrypt(sealed, *place).decode()
     except VaultError:
         return None
-
-
-def _scores(policy: Policy, machine: Decision, signals: Signals) -> tuple[ScoreBar, ...]:
-    """The machine's scores against the thresholds in force now; categories the policy has dropped are left out."""
-    bars = []
-    for finding in machine.findings:
-        rule = policy.categories.get(finding["category"])
-        if rule is not None:
-            bands = rule.bands
-            signal = signals.get((finding["part"], finding["detector"]))
-            bars.append(
-                ScoreBar(
-                    rule.name,
-                    finding["probability"],
-                    bands.allow_below,
-                    bands.limit_from,
-                    bands.remove_from,
-                    finding["part"],
-                    finding["detector"],
-                    signal.version if signal else "",
-                    signal.evidence.get("view", "") if signal else "",
-                )
-            )
-    return tuple(bars)
 
 
 def _matches(session: Session, found: Sequence[Mapping[str, Any]]) -> tuple[MatchView, ...]:
@@ -384,6 +360,7 @@ def _history(session: Session, made: Sequence[Decision], now: datetime) -> tuple
             reverses=row.reverses,
             measure=taken.get(row.id),
             in_force=row.effective_at <= now and (row.superseded_at is None or row.superseded_at > now),
+            certificates=tuple(row.certificates),
         )
         for row in made
     )
@@ -456,6 +433,12 @@ def _appeal(reading: _Reading, case: Case) -> AppealView | None:
 
 
 def _cluster(session: Session, case: Case, now: datetime) -> tuple[CaseRow, ...]:
-    if case.kind != CaseKind.REVIEW or case.state != CaseState.OPEN or case.stage != Stage.REVIEW:
+    # What is judged blind must not be known by its company.
+    if (
+        case.blind
+        or case.kind != CaseKind.REVIEW
+        or case.state != CaseState.OPEN
+        or case.stage != Stage.REVIEW
+    ):
         return ()
     return tuple(listing.of_items(session, clusters.near(session, case.item_id, MOST_ALIKE), now))

@@ -163,8 +163,8 @@ _HEALTH = text("""
            count(*) FILTER (WHERE status = 'failed') AS failed,
            count(*) FILTER (WHERE status = 'skipped') AS skipped
     FROM (
-        SELECT detector, status FROM signals WHERE item_id >= :low ORDER BY item_id DESC LIMIT :most
-    ) AS newest GROUP BY detector ORDER BY detector
+        SELECT detector, status, shadow FROM signals WHERE item_id >= :low ORDER BY item_id DESC LIMIT :most
+    ) AS newest WHERE NOT shadow GROUP BY detector ORDER BY detector
 """)
 
 

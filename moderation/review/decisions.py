@@ -49,6 +49,7 @@ class Recorded:
     decision_id: UUID
     route: Route
     category: str | None
+    certificates: tuple[UUID, ...] = ()
 
 
 def record(
@@ -97,7 +98,13 @@ def record(
     after_commit(session, lambda: _count([outcome.routing for _, outcome, _ in drafts]))
     return [
         Recorded(
-            item.id, item.client, item.callback_id, decision, outcome.routing.route, outcome.routing.category
+            item.id,
+            item.client,
+            item.callback_id,
+            decision,
+            outcome.routing.route,
+            outcome.routing.category,
+            outcome.routing.certificates,
         )
         for item, outcome, decision in drafts
     ]
@@ -168,6 +175,10 @@ def _decision(
         "policy_version": policy.version,
         "decided_at": now,
         "effective_at": now,
+        "certificates": list(routing.certificates),
+        "slice": outcome.slice,
+        "stratum": outcome.stratum,
+        "propensity": outcome.propensity,
         **_about(item, sorted(kinds), Source.OWN),
     }
 

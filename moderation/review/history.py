@@ -57,6 +57,7 @@ class Entry:
     verdict: str | None = None
     in_force: bool = False
     undone: bool = False
+    certificates: tuple[UUID, ...] = ()  # what a machine's decision stands on
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,10 @@ def _signals(session: Session, item: Item, made: Sequence[Decision]) -> list[Ent
 
 def _signal(row: SignalRow) -> str:
     said = f"{row.detector} {row.version} on {row.part}"
+    if row.shadow:
+        said = (
+            f"{row.detector.partition(':')[0]} {row.version} on {row.part}, as a shadow that decides nothing"
+        )
     if row.status != DetectorStatus.OK:
         cause = row.evidence.get("cause")
         return f"{said}: {row.status}{f' ({cause})' if cause else ''}"
@@ -284,6 +289,7 @@ def _decided(
             verdict=row.route,
             in_force=in_force is not None and row.id == in_force.id,
             undone=row.undone_at is not None,
+            certificates=tuple(row.certificates),
         )
         for row in made
     ]

@@ -1,9 +1,4 @@
-"""Labels for training: derived each time from the log of opinions and decisions, and sealed when they leave.
-
-An item has a label once people have settled what it is: the decision in force is backed by at least one opinion
-that was not undone, and nothing about it is open. What a label leaves unsaid is unknown: somebody who found that
-an item breaks one rule has not judged the others.
-"""
+"""Labels that leave: what people settled (`settled`), sealed as a bundle and registered."""
 
 from __future__ import annotations
 
@@ -11,271 +6,71 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, delete, exists, or_, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from models.backbone import unpacked
 from moderation import bundles
-from moderation.domain.cases import MINORS, CaseKind, CaseReason, CaseState, Stage, Verdict
+from moderation.domain.agreement import Agreement
 from moderation.domain.content import ItemState
 from moderation.domain.errors import InvalidInput, NotFound
-from moderation.domain.routing import Route
-from moderation.domain.signals import Category
-from moderation.governance import audit
+from moderation.governance import audit, lineage
 from moderation.governance.erasing.trained import key_of, reference
 from moderation.governance.restriction import restricted, set_apart
-from moderation.review import likeness
-from moderation.review.appealed import AppealState
+from moderation.review import held_back, likeness, quality
+from moderation.review.held_back import HeldBack
+from moderation.review.settled import CATEGORIES, Label, Settled, Source, labels
 from moderation.storage import items as queue
 from moderation.storage.database import among, insert_many
-from moderation.storage.ids import lower_bound, new_id
-from moderation.storage.tables import (
-    Appeal,
-    Bundle,
-    BundleItem,
-    Case,
-    Decision,
-    Item,
-    Opinion,
-    Part,
-    PartFeature,
-    Report,
-)
+from moderation.storage.ids import new_id
+from moderation.storage.tables import Bundle, BundleItem, Item, Part, PartFeature
 from moderation.storage.vault import Vault
 
 __all__ = ["CATEGORIES", "DEFAULT_DAYS", "MOST_DAYS", "Exported", "Label", "Settled", "Source", "Wanted", "end",
            "end_expired", "export", "key_of", "labels", "listing", "reference"]  # fmt: skip
 
-CATEGORIES = tuple(category for category in Category if category not in MINORS)
 DEFAULT_DAYS = 90
 MOST_DAYS = 365
+RESAMPLES = 100
 _AT_ONCE = 500
-
-
-class Source(StrEnum):
-    """How an item came before people; the most telling one first where there are several."""
-
-    REVIEW = "review"  # routed to people
-    AUDIT = "audit"
-    SAMPLE = "sample"
-    SECOND_OPINION = "second_opinion"
-    REQUESTED = "requested"  # somebody chose it for a check
-    REPORT = "report"
-    APPEAL = "appeal"
-
-
-class Settled(StrEnum):
-    """How far people agreed."""
-
-    SINGLE = "single"  # one person judged
-    AGREED = "agreed"  # several, all of one verdict
-    ADJUDICATED = "adjudicated"  # they differed, or somebody escalated, and a lead settled it
-    OVERRULED = "overruled"  # they differed, and more opinions or an appeal decided
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What people found of one item: per category whether it breaks that rule, absent where nobody judged.
-
-    `propensity` is the probability with which the item came before people by way of `source`; of what nobody
-    drew (requests, reports, appeals) it is not known and stands as 1. `score_shown` if anybody who backs the
-    label saw a score before.
-    """
-
-    item_id: UUID
-    author_id: UUID
-    labels: Mapping[str, int]
-    policy_version: int
-    propensity: float
-    score_shown: bool
-    reviewers: int
-    agreement: Settled
-    source: Source
-
-
-def labels(
-    session: Session, now: datetime, *, since: datetime, until: datetime, category: str | None = None
-) -> Iterator[Label]:
-    """Every label settled in the period, the oldest first; with `category` those in which that one is known.
-
-    Left out: minors and whatever a case, report, opinion or decision ever connected with them; authors who are
-    suspected to be one, or who restricted what is done with what they posted; items whose
-    content is gone; items with an appeal, a dispute or an undo window open; opinions that were undone, came late,
-    or answered a golden case.
-    """
-    settled = session.execute(_settled(now, since, until)).all()
-    for start in range(0, len(settled), _AT_ONCE):
-        chunk = settled[start : start + _AT_ONCE]
-        given = _opinions(session, [row.id for row in chunk])
-        for item, author, verdict in chunk:
-            label = _label(item, author, verdict, given[item])
-            if label is not None and (category is None or category in label.labels):
-                yield label
-
-
-def _settled(now: datetime, since: datetime, until: datetime) -> Select[UUID, UUID, str]:
-    """Items with a decision in force that nothing calls into question, and that have nothing to do with minors."""
-    open_case = exists().where(
-        Case.item_id == Item.id,
-        Case.state == CaseState.OPEN,
-        Case.kind != CaseKind.GOLDEN,
-        # A check that nobody has begun to answer leaves the label as it is.
-        or_(Case.kind != CaseKind.QUALITY, Case.stage != Stage.REVIEW),
-    )
-    judged = exists().where(
-        Opinion.item_id == Item.id,
-        Opinion.undone_at.is_(None),
-        Opinion.late.is_(False),
-        Opinion.id >= lower_bound(since),
-        Opinion.id < lower_bound(until),
-    )
-    appealed = exists().where(Appeal.item_id == Item.id, Appeal.state == AppealState.OPEN)
-    return (
-        select(Item.id, Item.author_id, Decision.route)
-        .join(Decision, Decision.item_id == Item.id)
-        .where(
-            Item.state.in_([ItemState.DONE, ItemState.DEAD]),
-            Item.destroyed_at.is_(None),
-            Item.expires_at > now,
-            Decision.superseded_at.is_(None),
-            Decision.effective_at <= now,
-            Decision.route.in_(list(Verdict)),
-            judged,
-            ~open_case,
-            ~appealed,
-            *_far_from_minors(),
-            ~set_apart(Item.author_id),
-        )
-        .order_by(Item.id)
-    )
-
-
-def _far_from_minors() -> list[ColumnElement[bool]]:
-    minors = list(MINORS)
-    case = exists().where(
-        Case.item_id == Item.id, or_(Case.category.in_(minors), Case.reason == CaseReason.MINOR)
-    )
-    opinion = exists().where(Opinion.item_id == Item.id, Opinion.category.in_(minors))
-    report = exists().where(Report.item_id == Item.id, Report.category.in_(minors))
-    return [~case, ~opinion, ~report, or_(Decision.category.is_(None), Decision.category.not_in(minors))]
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """One opinion that counts, with the case it was given in."""
-
-    person: UUID
-    stage: str
-    verdict: str
-    category: str | None
-    score_shown: bool
-    policy_version: int
-    propensity: float
-    source: Source
-
-
-def _opinions(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[_Given]]:
-    """The opinions on `ids` that count, in the order they were given."""
-    rows = session.execute(
-        select(Opinion, Case.kind, Case.reason, Decision.route)
-        .join(Case, Case.id == Opinion.case_id)
-        .join(Decision, Decision.id == Case.decision_id)
-        .where(
-            among(Opinion.item_id, ids),
-            Opinion.undone_at.is_(None),
-            Opinion.late.is_(False),
-            Case.kind != CaseKind.GOLDEN,
-        )
-        .order_by(Opinion.id)
-    )
-    given: dict[UUID, list[_Given]] = defaultdict(list)
-    for opinion, kind, reason, asked_about in rows:
-        given[opinion.item_id].append(
-            _Given(
-                opinion.person_id,
-                opinion.stage,
-                opinion.verdict,
-                opinion.category,
-                opinion.score_shown,
-                opinion.policy_version,
-                opinion.propensity,
-                _source(kind, reason, asked_about),
-            )
-        )
-    return given
-
-
-def _source(kind: str, reason: str, asked_about: str) -> Source:
-    """How an item came before people. `asked_about` is the route of the decision that its case was opened with."""
-    if kind == CaseKind.QUALITY:
-        return Source(reason) if reason in set(Source) else Source.SECOND_OPINION
-    if kind == CaseKind.APPEAL:
-        return Source.APPEAL
-    return Source.REVIEW if asked_about == Route.REVIEW else Source.REPORT
-
-
-_RANK = {source: rank for rank, source in enumerate(Source)}
-_DRAWN = {Source.AUDIT, Source.SAMPLE, Source.SECOND_OPINION}
-
-
-def _label(item: UUID, author: UUID, verdict: str, given: Sequence[_Given]) -> Label | None:
-    backing = [one for one in given if one.verdict == verdict]
-    known = _known(verdict, backing)
-    if not known:
-        return None
-    first = min(given, key=lambda one: _RANK[one.source])
-    return Label(
-        item_id=item,
-        author_id=author,
-        labels=known,
-        policy_version=backing[-1].policy_version,
-        propensity=first.propensity if first.source in _DRAWN else 1.0,
-        score_shown=any(one.score_shown for one in backing),
-        reviewers=len({one.person for one in given}),
-        agreement=_agreement(given, backing),
-        source=first.source,
-    )
-
-
-def _known(verdict: str, backing: Sequence[_Given]) -> dict[str, int]:
-    """What those who back the verdict said of each category: allow means that no rule is broken."""
-    if verdict == Verdict.ALLOW:
-        return dict.fromkeys(CATEGORIES, 0) if backing else {}
-    return {one.category: 1 for one in backing if one.category in set(CATEGORIES)}
-
-
-def _agreement(given: Sequence[_Given], backing: Sequence[_Given]) -> Settled:
-    if any(one.stage == Stage.ADJUDICATION for one in backing):
-        return Settled.ADJUDICATED
-    if len({one.person for one in given}) == 1:
-        return Settled.SINGLE
-    return Settled.AGREED if len(backing) == len(given) else Settled.OVERRULED
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which labels are to leave, and for how many days: those of texts, or of `pictures` as their vectors."""
+    """Which labels are to leave, and for how many days: those of texts, or of `pictures` as their vectors.
+
+    With `client` only of what that content service posted. With `for_proof` half of what the audit drew stays,
+    always the same half: what a model has learned from proves nothing of it.
+    """
 
     since: datetime
     until: datetime
     category: str | None = None
     days: int = DEFAULT_DAYS
     pictures: bool = False
+    client: str | None = None
+    for_proof: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A bundle as it was registered. `left_out`: labelled items that are not of the kind that was wanted."""
+    """A bundle as it was registered. `left_out`: labelled items that are not of the kind that was wanted.
+
+    `held`: judged items that stayed because they are in doubt. `for_proof`: audited ones that stayed to prove by.
+    `agreement` of people in the period, by category.
+    """
 
     id: UUID
     rows: int
     left_out: int
     expires_at: datetime
+    held: HeldBack
+    agreement: Mapping[str, Agreement]
+    for_proof: int = 0
 
 
 @dataclass(slots=True)
@@ -284,6 +79,7 @@ class _Members:
 
     authors: dict[UUID, UUID] = field(default_factory=dict)
     left_out: int = 0
+    for_proof: int = 0
 
 
 def export(
@@ -302,6 +98,8 @@ def export(
     _check(wanted, path, key_path)
     identifier, key, members = new_id(now), bundles.new_key(), _Members()
     expires = now + timedelta(days=wanted.days)
+    held = held_back.counted(session, wanted.since, wanted.until)
+    agreed = quality.agreement(session, wanted.since, wanted.until, resamples=RESAMPLES).categories
     rows = _rows(session, vault, wanted, identifier, members, now)
     sealed = bundles.seal(path, rows, key, identifier=identifier, created_at=now, expires_at=expires)
     try:
@@ -309,14 +107,19 @@ def export(
             raise InvalidInput("There is no label of this kind in this period; nothing was written.")
         sealed, key = _without_ended(session, vault, path, sealed, key, members, now)
         bundles.write_key(key_path, identifier, key)
-        _register(session, vault, sealed, key, members, wanted, actor, expires, now)
+        _register(session, vault, sealed, key, members, wanted, actor, expires, now, held, agreed)
         session.get_one(Bundle, identifier).path = str(path.absolute())
         session.get_one(Bundle, identifier).key_path = str(key_path.absolute())
     except BaseException:
         path.unlink(missing_ok=True)
         key_path.unlink(missing_ok=True)
         raise
-    return Exported(identifier, sealed.rows, members.left_out, expires)
+    return Exported(identifier, sealed.rows, members.left_out, expires, held, agreed, members.for_proof)
+
+
+def stays_for_proof(label: Label) -> bool:
+    """Whether a label of the audit is of the half that no round of learning learns from."""
+    return label.source is Source.AUDIT and lineage.stays_for_proof(label.item_id)
 
 
 def _check(wanted: Wanted, path: Path, key_path: Path) -> None:
@@ -334,7 +137,12 @@ def _check(wanted: Wanted, path: Path, key_path: Path) -> None:
 def _rows(
     session: Session, vault: Vault, wanted: Wanted, bundle: UUID, members: _Members, now: datetime
 ) -> Iterator[dict[str, Any]]:
-    found = list(labels(session, now, since=wanted.since, until=wanted.until, category=wanted.category))
+    period = {"since": wanted.since, "until": wanted.until}
+    found = list(labels(session, now, **period, category=wanted.category, client=wanted.client))
+    if wanted.for_proof:
+        kept = [one for one in found if stays_for_proof(one)]
+        members.for_proof = len(kept)
+        found = [one for one in found if not stays_for_proof(one)]
     for start in range(0, len(found), _AT_ONCE):
         chunk = found[start : start + _AT_ONCE]
         ids = [label.item_id for label in chunk]
@@ -352,7 +160,9 @@ def _rows(
                 **content,
                 "labels": dict(label.labels),
                 "policy_version": label.policy_version,
-                "propensity": label.propensity,
+                # Drawn, and then not of the half that stays.
+                "propensity": label.propensity
+                / (2 if wanted.for_proof and label.source is Source.AUDIT else 1),
                 "score_shown": label.score_shown,
                 "reviewers": label.reviewers,
                 "agreement": label.agreement,
@@ -444,6 +254,8 @@ def _register(
     actor: str,
     expires: datetime,
     now: datetime,
+    held: HeldBack,
+    agreed: Mapping[str, Agreement],
 ) -> None:
     bundle = Bundle(
         id=sealed.id,
@@ -469,6 +281,9 @@ def _register(
         "until": wanted.until.isoformat(),
         "expires": expires.isoformat(),
         "sha256": sealed.manifest_sha256,
+        "client": wanted.client,
+        "held_back": {"look_again": held.look_again, "contested": held.contested},
+        "agreement": {name: one.alpha for name, one in agreed.items() if one.alpha is not None},
     }
     audit.record(session, [audit.Event(actor, "labels.exported", "bundle", str(sealed.id), details)], now)
 
@@ -481,6 +296,8 @@ def listing(session: Session) -> Sequence[Bundle]:
 def end(session: Session, bundle_id: UUID, actor: str, now: datetime) -> None:
     """End a bundle: forget its key and what it holds. Copies of the files are for whoever has them to delete.
 
+    What it held is remembered as long as a model serves that learned from it: an erasure must mark that model.
+
     Raises:
         NotFound: there is no such bundle, or it has ended.
     """
@@ -488,7 +305,8 @@ def end(session: Session, bundle_id: UUID, actor: str, now: datetime) -> None:
     if bundle is None or bundle.ended_at is not None:
         raise NotFound("There is no such bundle, or it has ended; `moderation labels list` shows them.")
     bundle.ended_at, bundle.key = now, None
-    session.execute(delete(BundleItem).where(BundleItem.bundle_id == bundle_id))
+    if not lineage.still_used(session, bundle_id):
+        session.execute(delete(BundleItem).where(BundleItem.bundle_id == bundle_id))
     audit.record(session, [audit.Event(actor, "bundle.ended", "bundle", str(bundle_id))], now)
 
 

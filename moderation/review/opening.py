@@ -111,7 +111,7 @@ def case_row(
         "priority": cases.priority(draft.probability, draft.severity, item.reach),
         "deadline": cases.deadline(policy, draft.category, reason, now),
         "urgent": cases.is_urgent(policy, draft.category, reason),
-        "blind": cases.is_blind(reason),
+        "blind": draft.blind or cases.is_blind(reason),
         "propensity": draft.propensity,
         "state": CaseState.OPEN,
         "stage": Stage.REVIEW,

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from moderation.domain import cases as rules
 from moderation.domain import decisions as domain
 from moderation.domain.access import Permission
-from moderation.domain.cases import CaseKind, CaseReason, CaseState, Judged, Next, Stage
+from moderation.domain.cases import CaseKind, CaseReason, CaseState, Judged, Next, Stage, Verdict
 from moderation.domain.content import ItemState
 from moderation.domain.decisions import AccountMeasure, CaseDraft, Judgement, Undo, blind_draft
 from moderation.domain.errors import Conflict, Forbidden, NotFound
@@ -48,6 +48,8 @@ from moderation.storage.database import among
 from moderation.storage.ids import new_id
 from moderation.storage.tables import Case, Decision, Item, Opinion
 from moderation.storage.vault import Vault
+
+EVEN = 0.5  # a score that suggests neither
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +338,12 @@ def _follow(
     kind, stage = CaseKind(case.kind), Stage(case.stage)
     counted = _counted(session, case, opinion)
     wanted = max(case.opinions_wanted, rules.opinions_wanted(context.policy, judgement.category, kind))
-    following = rules.after_opinion(kind, stage, wanted, _judged(counted), _stands(session, case, judgement))
-    secret = case.blind and stage is not Stage.ADJUDICATION
+    following = rules.after_opinion(
+        kind, stage, wanted, _judged(counted), _stands(session, case, judgement),
+        surprising=_surprises(session, case, judgement),
+    )  # fmt: skip
+    # A case that people decide anyway says what became of it, whether its scores were shown or not.
+    secret = case.blind and kind is not CaseKind.REVIEW and stage is not Stage.ADJUDICATION
     if following is Next.DECIDE:
         return _decided(context, case, item, opinion, counted, judgement, dice)
     if following is Next.CONFIRM:
@@ -353,6 +359,20 @@ def _follow(
     claims.let_go(case)
     session.flush()
     return Answer(Result.CONFIRMED if secret else result, opinion.id, None, None)
+
+
+def _surprises(session: Session, case: Case, judgement: Judgement) -> bool:
+    """Whether an opinion on what was drawn to be judged without a score is the other one than scores suggest.
+
+    Such a find tells of thresholds further on, in proofs of promises, and one slip must not.
+    """
+    if not case.blind or case.kind != CaseKind.REVIEW:
+        return False
+    row = session.get_one(Decision, case.decision_id)
+    scores = {finding["category"]: finding["probability"] for finding in row.findings}
+    if judgement.verdict is Verdict.ALLOW:
+        return any(score >= EVEN for score in scores.values())
+    return judgement.category is not None and scores.get(judgement.category, 0.0) < EVEN
 
 
 def _stands(session: Session, case: Case, judgement: Judgement) -> str | None:
@@ -492,7 +512,8 @@ def _judged_of(session: Session, ids: Sequence[UUID]) -> set[UUID]:
 
 
 def _is_for_one(case: Case, judged: Collection[UUID]) -> bool:
-    first = case.kind == CaseKind.REVIEW and case.stage == Stage.REVIEW
+    # What was drawn to be judged without a score is judged for itself, and not by its company.
+    first = case.kind == CaseKind.REVIEW and case.stage == Stage.REVIEW and not case.blind
     return first and case.opinions_wanted <= 1 and case.id not in judged
 
 

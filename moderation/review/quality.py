@@ -17,7 +17,15 @@ from sqlalchemy.orm import Session, aliased
 
 from moderation.domain.agreement import Agreement
 from moderation.domain.agreement import agreement as measure
-from moderation.domain.cases import DRAWN_REASONS, CaseKind, CaseReason, CaseState, Stage, Verdict
+from moderation.domain.cases import (
+    CHOSEN_REASONS,
+    DRAWN_REASONS,
+    CaseKind,
+    CaseReason,
+    CaseState,
+    Stage,
+    Verdict,
+)
 from moderation.domain.content import ItemState
 from moderation.domain.decisions import DecidedBy, blind_draft
 from moderation.domain.errors import InvalidInput
@@ -70,8 +78,8 @@ def agreement(
 
     That is: opinions of an item's first review case and of its blind checks, one a person, late ones included.
     Left out is whatever was given knowing somebody else's: adjudications, appeals, cases opened again. Golden
-    items, and checks that somebody asked for, are left out too, because somebody chose them. The same seed gives
-    the same interval.
+    items, and checks of items that somebody or something chose, are left out too. The same seed gives the same
+    interval.
     """
     units = _judged_twice(session, since, until)
     verdicts = [[verdict for verdict, _ in unit] for unit in units]
@@ -106,7 +114,7 @@ def _judged_twice(session: Session, since: datetime, until: datetime) -> list[li
             Opinion.undone_at.is_(None),
             Opinion.stage != Stage.ADJUDICATION,
             or_(
-                and_(Case.kind == CaseKind.QUALITY, Case.reason != CaseReason.REQUESTED),
+                and_(Case.kind == CaseKind.QUALITY, Case.reason.not_in(list(CHOSEN_REASONS))),
                 and_(Case.kind == CaseKind.REVIEW, ~earlier),
             ),
         )

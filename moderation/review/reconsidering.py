@@ -21,7 +21,7 @@ from moderation.domain.cases import CaseReason
 from moderation.domain.content import ItemState
 from moderation.domain.decisions import UNKNOWN_SEVERITY, CaseDraft, DecidedBy, Outcome, drafted
 from moderation.domain.policy import Policy
-from moderation.domain.routing import Route, Routing
+from moderation.domain.routing import Route, Routing, audit_propensity
 from moderation.domain.routing import route as decide
 from moderation.domain.signals import BankAction, DetectorStatus, Match
 from moderation.governance import erasure, restriction
@@ -158,8 +158,17 @@ def _anew(
 ) -> Recorded:
     """A new decision in place of the machine's former one, with what detectors said then and what is known now."""
     draft = drafted(routing, policy, dice)
-    # Its case is opened below: there may be one of that kind already.
-    outcome = Outcome(routing, tuple(former.findings), tuple(former.detectors), None)
+    # Its case is opened below: there may be one of that kind already. A bank decides here and no score does: the
+    # decision stands on no certificate.
+    outcome = Outcome(
+        routing,
+        tuple(former.findings),
+        tuple(former.detectors),
+        None,
+        former.slice,
+        routing.stratum,
+        audit_propensity(policy, routing),
+    )
     kinds = {item.id: sources.kept_kinds(session, former, item.id)}
     state = ItemState(item.state)
     (recorded,) = decisions.record(

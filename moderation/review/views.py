@@ -214,6 +214,7 @@ class DecisionView:
     reverses: UUID | None
     measure: str | None = None
     in_force: bool = False
+    certificates: tuple[UUID, ...] = ()  # what a machine's decision stands on
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,7 @@ def test_the_dashboard_counts(floor: Floor, lead: Member) -> None:
         assert dashboard.outgoing(session, now).due == 0
     text = lead.get("/console/").text
     assert "33.3 %" in text
-    assert "No certificate yet" in text
+    assert "No certificate" in text
 
 
 def test_an_hour_that_is_over_is_counted_once(floor: Floor) -> None:

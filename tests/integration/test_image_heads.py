@@ -246,6 +246,8 @@ def test_judged_pictures_leave_as_vectors_and_never_as_pictures(floor: Floor, tm
     assert "text" not in row
     assert (row["labels"], row["maker"]) == ({CATEGORY: 1}, image_head.backbone(None).maker)
     examples = image_head.of_bundle(tmp_path / "own.bundle", None, CATEGORY, row["maker"], floor.now)
+    assert [one["id"] for one in examples.origin["bundles"]] == [str(made.id)]
+    assert examples.origin["labels"]["by_source"] == {"review": 1}
     rgb = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert float(examples.vectors[0] @ image_head.backbone(None).embed([rgb])[0]) > 0.999
     with pytest.raises(image_head.TrainingError, match="another backbone"):

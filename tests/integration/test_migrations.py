@@ -111,6 +111,46 @@ def test_the_months_before_have_a_place_for_what_is_made_of_their_pictures(postg
     engine.dispose()
 
 
+OF_0005 = (
+    (
+        "INSERT INTO signals (item_id, part, detector, version, status, scores, evidence) "
+        "VALUES ('019ab000-0000-7000-8000-00000000000{n}', 'body', 'd', '1', 'ok', '{{}}', '{{}}')"
+    ),
+    (
+        "INSERT INTO models (name, version, kind, manifest_sha256, folder, added_at, origin) "
+        "VALUES ('text-own', '{n}', 'text', '', 'text-own/{n}', now(), 'own')"
+    ),
+    "INSERT INTO model_aliases (name, alias, version, set_at) VALUES ('text-own', 'alias-{n}', '{n}', now())",
+    (
+        "INSERT INTO bundles (id, created_at, created_by, rows, sha256, expires_at) "
+        "VALUES ('019ab000-0000-7000-8000-00000000000{n}', now(), 'operator', 3, '', now())"
+    ),
+)
+"""What the release before writes, once for each n."""
+
+
+def test_what_the_release_before_wrote_stays_and_what_it_still_writes_is_taken(postgres: Postgres) -> None:
+    postgres.create_database("before_content")
+    engine = create_engine(postgres.url("before_content"))
+    with engine.begin() as connection:
+        settings = migrate.config("content", connection)
+        command.upgrade(settings, "0005_content")
+        partitions.ensure(connection, NOW)
+        for number in (1, 2):
+            for statement in OF_0005:
+                connection.execute(text(statement.format(n=number)))
+            if number == 1:
+                command.upgrade(settings, "0006_content")
+        for query, expected in (
+            ("SELECT shadow FROM signals", (False,)),
+            ("SELECT bundles, erased, tainted_at, retired_at, outputs FROM models", ([], 0, None, None, {})),
+            ("SELECT share FROM model_aliases", (None,)),
+            ("SELECT withdrawn, withdrawn_at FROM bundles", (0, None)),
+        ):
+            assert [tuple(row) for row in connection.execute(text(query))] == [expected] * 2
+    engine.dispose()
+
+
 def test_partitions_of_this_month_and_three_more(connection: Connection) -> None:
     found = {name for name in tables(connection) if name.split("_p")[-1].isdecimal()}
     assert found == PARTITIONS

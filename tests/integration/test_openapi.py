@@ -66,7 +66,7 @@ def test_every_operation_explains_itself(document: dict[str, Any]) -> None:
 def test_what_needs_a_key_says_so_with_what_it_may_refuse(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         if path.startswith("/v1/") and (method, path) != ("post", "/v1/sessions"):
-            of_people = path.startswith(("/v1/review/", "/v1/sessions/", "/v1/models"))
+            of_people = path.startswith(("/v1/review/", "/v1/sessions/", "/v1/models", "/v1/certificates"))
             wanted = "PersonSession" if of_people else "ApiKey"
             wanted = "PartnerKey" if path.startswith("/v1/partner/") else wanted
             assert operation["security"] == [{wanted: []}], (method, path)

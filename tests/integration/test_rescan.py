@@ -139,6 +139,7 @@ def test_what_a_machine_allowed_is_decided_anew(
     made = standing(databases, item)
     assert (made.route, made.category, made.decided_by) == ("remove", "spam", "machine")
     assert made.supersedes is not None
+    assert (made.certificates, made.stratum, made.propensity) == ([], "other", pytest.approx(0.005))
     (match,) = made.matches
     assert (match["entry"], match["part"]) == (str(entry), "title")
     assert standing(databases, other).route == Route.ALLOW

@@ -165,6 +165,8 @@ SILENT = {
     "governance/ledger": "it is the log",
     "governance/erasing/floors": "part of an erasure or a sweep, which are recorded",
     "governance/erasing/tombstones": "written with the erasure, which is recorded",
+    "governance/watching": "numbers of what was seen; that a certificate is void is recorded by whoever voids it",
+    "governance/shadows": "scores that decide nothing; that a shadow or a back-test began is recorded",
     "governance/outbox": "messages of what was recorded when it happened",
     "review/clusters": "what is derived of an item: sketches",
     "review/likeness": "what is derived of an item: hashes and vectors of its pictures",

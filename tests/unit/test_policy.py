@@ -56,7 +56,7 @@ def test_promises_are_read(policy: Policy) -> None:
     )
     promise = parse_policy(data, 1).categories["hate"].promise
     assert (promise.wrong_at_most, promise.missed_at_most) == (0.02, 0.005)
-    assert policy.categories["hate"].promise.wrong_at_most is None
+    assert policy.categories["threat"].promise.wrong_at_most is None
 
 
 def bands(d: dict[str, Any], **values: Any) -> None:

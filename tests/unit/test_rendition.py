@@ -36,6 +36,7 @@ WRITERS = {"moderation/pipeline/intake.py": "stores it, encrypted, without havin
 DECODERS = {
     "moderation/worker.py": "screening",
     "moderation/rescanning.py": "looks for a bank's entries in what was posted before hashes were kept",
+    "moderation/backtesting.py": "scores retained items with a candidate",
     "moderation/administration.py": "a file that an operator puts into a bank",
     "moderation/commands/bank_entry.py": "the same",
     "moderation/governance/bank_loading.py": "files that an operator puts into a bank",

@@ -50,6 +50,8 @@ def test_missing_variable_is_named(name, value):
         ("BATCH_ITEMS", "nan"),
         ("BATCH_ITEMS", "inf"),
         ("BATCH_ITEMS", "0.5"),
+        ("LEARN_DAYS", "-1"),
+        ("LEARN_CLIENTS", "Not A Name"),
     ],
 )
 def test_malformed_variable_is_named(name, value):

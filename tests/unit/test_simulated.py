@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +10,10 @@ import pytest
 
 from moderation.domain import simulation
 from moderation.domain.policy import Policy
-from moderation.domain.routing import route
+from moderation.domain.promises import EVERYTHING, Certificate, Side
+from moderation.domain.routing import Thresholds, route
 from moderation.domain.signals import DetectorStatus, Signal
-from moderation.domain.simulation import Comparison, Screened
+from moderation.domain.simulation import Comparison, Read, Screened
 from moderation.governance.policies import default_document, read
 
 DEFAULT = default_document()
@@ -47,7 +49,7 @@ def test_what_lies_between_the_old_threshold_and_the_new_changes_sides(
         item = one(number, decided, finding(probability))
         assert item is not None
         compared.add(item)
-    found = simulation.result(compared, 1, 3, 0, 60.0)
+    found = simulation.result(compared, Read(1, 3, 0), 60.0)
     assert found.routes["review"] == (2, 1)
     assert found.routes["allow"] == (1, 2)
     assert [(flip.before, flip.after, flip.items, flip.named) for flip in found.flips] == [
@@ -64,11 +66,11 @@ def test_the_load_counts_cases_a_day_blind_checks_too_and_the_hours_they_take(po
         item = one(number, "review", finding(0.6))
         assert item is not None
         compared.add(item)
-    sample = simulation.result(compared, 2, 40, 0, 90.0)
+    sample = simulation.result(compared, Read(2, 40, 0, sampled=True), 90.0)
     assert sample.sampled
     assert sample.before.cases == pytest.approx(20)
     assert sample.before.hours == pytest.approx(20 * 90 / 3600)
-    assert simulation.result(compared, 2, 10, 0, None).after.hours is None
+    assert simulation.result(compared, Read(2, 10, 0), None).after.hours is None
     allowed = one(11, "allow", finding(0.01))
     assert allowed is not None
     compared.add(allowed)
@@ -91,7 +93,7 @@ def test_a_match_counts_with_the_action_it_had_and_a_failure_as_the_policy_says(
 def test_what_no_machine_looked_at_is_left_out() -> None:
     assert one(1, "review") is None
     skipped = one(2, "allow", detectors=[{"name": "d", "version": "1", "status": "skipped"}])
-    assert skipped == Screened(UUID(int=2), "allow", 1, [], [])
+    assert skipped == Screened(UUID(int=2), "allow", 1, [], [], models=(("d", "1"),))
 
 
 def test_it_routes_as_the_pipeline_did(policy: Policy) -> None:
@@ -101,3 +103,21 @@ def test_it_routes_as_the_pipeline_did(policy: Policy) -> None:
     item = one(1, str(then.route), *kept)
     assert item is not None
     assert route(policy, item.signals, item.matches).route == then.route == "limit"
+
+
+def test_each_policy_routes_with_what_is_certified_under_it(policy: Policy) -> None:
+    """What is certified under one says nothing of the other; what is drawn of people's work is no more work."""
+    item = one(1, "review", finding(0.6, "hate"))
+    assert item is not None
+    held = Certificate(UUID(int=7), "hate", Side.REMOVE, EVERYTHING, "m 1", 0.5, 0.02)
+    after = replace(policy, version=2)
+
+    def certified(screened: Screened) -> dict[str, Thresholds]:
+        assert screened is item
+        return {"hate": Thresholds.of(after.categories["hate"].bands, held, None)}
+
+    compared = Comparison(policy, after, becomes_certified=certified)
+    compared.add(item)
+    assert compared.flips == {("review", "remove"): 1}
+    assert compared.was.drawn == 0
+    assert compared.becomes.drawn > 0

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.orm import Session
 
+from api import promised
 from api.auth import services
 from api.console import charts
 from api.console.charts import Series
@@ -21,6 +22,8 @@ from api.services import Services
 from moderation.domain.access import Permission
 from moderation.domain.decisions import DecidedBy
 from moderation.domain.routing import Route
+from moderation.governance import certificate_lists
+from moderation.governance.certificate_lists import PromiseView
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review import cases, dashboard, quality
 from moderation.review.dashboard import AppealsDue, DetectorHealth, Hour, Outgoing, Waiting
@@ -60,6 +63,8 @@ class Snapshot:
     outgoing: Outgoing
     appeals: AppealsDue
     waiting: Waiting
+    promises: Sequence[PromiseView]
+    policy_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +88,6 @@ def show(request: Request, held: Held, _: Reader) -> HTMLResponse:
     board = _board(request)
     now = datetime.now(UTC)
     snapshot = board.recent.get(lambda: _look(held, board.past, now))
-    with transaction(held.databases.content) as session:
-        policy = held.policies.current(session)
     agreement = board.agreement.get(lambda: _agreement(held, now))
     day = [hour for hour in snapshot.flow if hour.start > snapshot.at - timedelta(hours=24)]
     total = dashboard.decided_total(day)
@@ -101,8 +104,7 @@ def show(request: Request, held: Held, _: Reader) -> HTMLResponse:
         share=dashboard.automated_share(total),
         outcomes=_plot_outcomes(total),
         agreement=agreement,
-        promised=[rule for rule in policy.categories.values() if _promises(rule.promise)],
-        policy=policy,
+        promised=promised,
         charts=charts,
     )
 
@@ -114,12 +116,9 @@ def _board(request: Request) -> Board:
     return board
 
 
-def _promises(promise: object) -> bool:
-    return any(getattr(promise, name) is not None for name in ("wrong_at_most", "missed_at_most"))
-
-
 def _look(held: Services, past: dict[datetime, Hour], now: datetime) -> Snapshot:
     with transaction(held.databases.content) as session:
+        policy = held.policies.current(session, now)
         return Snapshot(
             at=now,
             flow=_flow(session, past, now),
@@ -128,6 +127,8 @@ def _look(held: Services, past: dict[datetime, Hour], now: datetime) -> Snapshot
             outgoing=dashboard.outgoing(session, now),
             appeals=dashboard.appeals_due(session, now),
             waiting=dashboard.waiting(session),
+            promises=certificate_lists.listing(session, policy, now),
+            policy_version=policy.version,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
+from api import promised
 from api.auth import services
 from api.console import inputs
 from api.console.routes.policy import Sent, Work, difference, in_order, is_fresh
@@ -20,7 +21,8 @@ from api.services import Services
 from moderation.domain.access import Permission
 from moderation.domain.errors import Conflict, InvalidInput, PolicyInvalid
 from moderation.domain.simulation import UNKNOWN
-from moderation.governance import drafts, policies, simulation
+from moderation.governance import drafts, model_lists, policies, simulation
+from moderation.governance.certification import Candidate
 from moderation.governance.drafts import Draft
 from moderation.governance.sessions import PersonPrincipal
 from moderation.storage.database import transaction
@@ -98,16 +100,22 @@ def delete(held: Held, principal: Publisher, draft_id: UUID) -> Response:
 
 
 @router.get("/{draft_id}/simulate")
-def simulate(request: Request, held: Held, _: Publisher, draft_id: UUID, days: str = "7") -> HTMLResponse:
-    """What the draft would have done with what was screened lately."""
+def simulate(
+    request: Request, held: Held, _: Publisher, draft_id: UUID, days: str = "7", model: str = ""
+) -> HTMLResponse:
+    """What the draft would have done with what was screened lately, scored as it was or by another version."""
     now = datetime.now(UTC)
     result, fault = None, ""
     with transaction(held.databases.content) as session:
         draft = drafts.load(session, draft_id)
         before = held.policies.current(session, now)
+        others = model_lists.scoring_beside(session)
         try:
             after = policies.read(draft.document, before.version + 1)
-            result = simulation.run(session, before, after, _days(days), now, most=SIMULATED)
+            candidate = _candidate(model, others)
+            result = simulation.run(
+                session, before, after, days_of(days), now, most=SIMULATED, candidate=candidate
+            )
         except PolicyInvalid:
             fault = "The draft has faults; correct them, then simulate it."
         except InvalidInput as error:
@@ -120,16 +128,34 @@ def simulate(request: Request, held: Held, _: Publisher, draft_id: UUID, days: s
         days=days,
         result=result,
         fault=fault,
+        models=[("", "what served")] + [(" ".join(one), " ".join(one)) for one in others] if others else [],
+        model=model,
+        promised=promised,
+        languages=before.certificates.languages,
         unknown=UNKNOWN,
         most=SIMULATED,
     )
 
 
-def _days(text: str) -> float:
+def days_of(text: str) -> float:
+    """So many days as a simulation looks at.
+
+    Raises:
+        InvalidInput: it is no number.
+    """
     try:
         return float(text)
     except ValueError as error:
         raise InvalidInput(f"Give a number of days from 1 to {simulation.LONGEST_DAYS}.") from error
+
+
+def _candidate(model: str, known: Sequence[tuple[str, str]]) -> Candidate | None:
+    if not model:
+        return None
+    name, _, version = model.partition(" ")
+    if (name, version) not in known:
+        raise InvalidInput("Choose one of the versions that are offered.")
+    return Candidate(name, version)
 
 
 def _compared(session: Session, draft: Draft, against: str, now: datetime) -> Mapping[str, Any]:

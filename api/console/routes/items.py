@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api import promised
 from api.auth import services
 from api.console import inputs
 from api.console.templating import render, see
@@ -160,10 +161,13 @@ def _page(
         item = history.of_item(session, held.vault, item_id, now)
         event = audit.Event(principal.actor, "item.history_viewed", "item", str(item_id))
         audit.record(session, [event], now)
+        made = item.decision
+        promise = promised.sentence(made, promised.cited(session, [made])) if made else None
     return render(
         request,
         "items/show.html",
         item=item,
+        promise=promise,
         texts=texts,
         reversible=_reversible(item, now),
         flash=SAID.get(said, ""),

@@ -27,7 +27,7 @@ from moderation.domain.errors import (
     StepUpRequired,
     TooLarge,
 )
-from moderation.governance import drafts, policies, sessions
+from moderation.governance import certification, drafts, policies, sessions
 from moderation.governance.policies import Emergency, State
 from moderation.governance.sessions import PersonPrincipal
 from moderation.storage.database import transaction
@@ -109,9 +109,11 @@ def show(request: Request, held: Held, _: Reader, said: str = "") -> HTMLRespons
     with transaction(held.databases.content) as session:
         policy = held.policies.current(session, now)
         found = policies.versions(session, now)
+        in_force = certification.in_force(session, policy, now)
     return render(
         request,
         "policy/show.html",
+        certified=sorted(in_force.certificates.values(), key=lambda one: (one.slice, one.lineup)),
         policy=policy,
         published=next(one for one in found if one.version == policy.version),
         announced=[one for one in reversed(found) if one.state is State.ANNOUNCED],

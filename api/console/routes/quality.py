@@ -11,13 +11,14 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, Response
 
 from api.auth import services
-from api.console import charts
+from api.console import charts, curves
 from api.console.templating import render, see
 from api.people import person
 from api.services import Services
 from moderation.domain.access import Permission
 from moderation.domain.cases import Verdict
 from moderation.domain.signals import Category
+from moderation.governance import prevalence
 from moderation.governance.sessions import PersonPrincipal
 from moderation.review import golden, quality
 from moderation.review.quality import Sampling
@@ -49,6 +50,7 @@ def show(request: Request, held: Held, principal: Reader, said: str = "") -> HTM
         agreement = quality.agreement(session, since, now)
         overturns = quality.overturns(session, since)
         checks = quality.checks(session, since)
+        prevalent = prevalence.prevalence(session, since, now)
         items = golden.listing(session) if leads else []
         contests = golden.contests(session, held.vault, principal, now) if leads else []
     return render(
@@ -58,6 +60,8 @@ def show(request: Request, held: Held, principal: Reader, said: str = "") -> HTM
         agreement=agreement,
         overturns=overturns,
         checks=checks,
+        prevalent=prevalent,
+        top=curves.reach(max((one.high or 0.0 for one in prevalent.rows), default=0.0)),
         golden=items,
         contests=contests,
         verdicts=list(Verdict),

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy.orm import Session
 
+from api import promised
 from api.auth import services
 from api.console import inputs
 from api.console.templating import render
@@ -80,9 +81,11 @@ def show(request: Request, held: Held, me: Reader, decision_id: UUID, language: 
         except Conflict:
             notice = None
         delivery = session.get(StatementDelivery, decision_id)
+        promise = promised.sentence(row, promised.cited(session, [row]))
     return render(
         request,
         "statements/show.html",
+        promise=promise,
         decision=row,
         record=record,
         faults=dsa.faults(record) if record else [],

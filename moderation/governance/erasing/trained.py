@@ -1,12 +1,16 @@
 """Bundles without what was erased: written again where their files are here, and marked for whoever has copies.
 
+Models that learned from a row that was taken out for somebody's sake are marked with it (`governance.lineage`):
+erased, deleted on request, objected to, restricted, perhaps a minor's. What only came to the end of its time is
+taken out as well and marks no model.
+
 A file is replaced only after the registry knows its new key: whatever a crash leaves behind is told apart by the
 manifest's SHA-256, and put in place or thrown away at the next turn.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,12 +19,13 @@ from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, exists, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from moderation import bundles
 from moderation.bundles import BundleError
 from moderation.domain.content import ItemState
-from moderation.governance import audit
+from moderation.domain.erasing import EXPIRED
+from moderation.governance import audit, lineage
 from moderation.storage.database import Databases, among, transaction
 from moderation.storage.tables import Bundle, BundleItem, Item, Suggestion
 from moderation.storage.vault import Vault
@@ -30,11 +35,15 @@ FRESH = ".fresh"
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """What became of one bundle: rows taken out, and whether its file was here to be written again."""
+    """What became of one bundle: rows taken out, and whether its file was here to be written again.
+
+    `withdrawn` of the rows were taken out for somebody's sake; the others had come to their end.
+    """
 
     bundle_id: UUID
     rows: int
     rewritten: bool
+    withdrawn: int = 0
 
 
 def reference(vault: Vault, bundle: UUID, item: UUID) -> str:
@@ -52,19 +61,27 @@ def key_of(vault: Vault, bundle: Bundle) -> bytes | None:
 def clean(databases: Databases, vault: Vault, now: datetime, author_id: UUID | None = None) -> list[Cleaned]:
     """Take the rows of items that have ended, or of one author, out of every bundle. Owns its transactions."""
     whose = BundleItem.author_id == author_id if author_id is not None else _ended()
+    posted = aliased(Item)
     with transaction(databases.content) as session:
         found = session.execute(
-            select(BundleItem.bundle_id, BundleItem.item_id)
+            select(BundleItem.bundle_id, BundleItem.item_id, posted.deleted_because)
             .join(Bundle, Bundle.id == BundleItem.bundle_id)
+            .outerjoin(posted, posted.id == BundleItem.item_id)
             .where(whose)
         ).all()
         waiting = session.scalars(select(Bundle).where(Bundle.ended_at.is_(None), Bundle.path.is_not(None)))
         for bundle in waiting:
             _settle(bundle)
     members: Mapping[UUID, list[UUID]] = defaultdict(list)
-    for bundle_id, item_id in found:
+    withdrawn: Counter[UUID] = Counter()
+    for bundle_id, item_id, because in found:
         members[bundle_id].append(item_id)
-    return [_clean(databases, vault, bundle_id, items, now) for bundle_id, items in members.items()]
+        # Of one without a row only its time can have come: an erasure looks here before it lets go of rows.
+        withdrawn[bundle_id] += author_id is not None or because not in (None, EXPIRED)
+    return [
+        _clean(databases, vault, bundle_id, items, now, withdrawn[bundle_id])
+        for bundle_id, items in members.items()
+    ]
 
 
 def _ended() -> ColumnElement[bool]:
@@ -74,7 +91,12 @@ def _ended() -> ColumnElement[bool]:
 
 
 def _clean(
-    databases: Databases, vault: Vault, bundle_id: UUID, items: Sequence[UUID], now: datetime
+    databases: Databases,
+    vault: Vault,
+    bundle_id: UUID,
+    items: Sequence[UUID],
+    now: datetime,
+    withdrawn: int = 0,
 ) -> Cleaned:
     with transaction(databases.content) as session:
         bundle = session.get_one(Bundle, bundle_id, with_for_update=True, populate_existing=True)
@@ -82,18 +104,25 @@ def _clean(
         if bundle.ended_at is None and not rewritten:
             bundle.tainted_at = bundle.tainted_at or now
             bundle.erased += len(items)
-        session.execute(
+        gone = session.scalars(
             delete(BundleItem)
             .where(BundleItem.bundle_id == bundle_id, among(BundleItem.item_id, items))
+            .returning(BundleItem.item_id)
             .execution_options(synchronize_session=False)
-        )
-        details = {"rows": len(items), "rewritten": rewritten}
+        ).all()
+        # Whoever cleans at the same moment finds them gone, and counts nothing twice.
+        withdrawn = min(withdrawn, len(gone))
+        if withdrawn:
+            bundle.withdrawn += withdrawn
+            bundle.withdrawn_at = bundle.withdrawn_at or now
+            lineage.mark(session, bundle_id, withdrawn, now)
+        details = {"rows": len(items), "rewritten": rewritten, "withdrawn": withdrawn}
         event = audit.Event(audit.MACHINE, "bundle.erased_from", "bundle", str(bundle_id), details)
         audit.record(session, [event], now)
         session.flush()
     if rewritten:
         _settle(bundle)
-    return Cleaned(bundle_id, len(items), rewritten)
+    return Cleaned(bundle_id, len(items), rewritten, withdrawn)
 
 
 def _written_again(vault: Vault, bundle: Bundle, items: Sequence[UUID], now: datetime) -> bool:

@@ -385,6 +385,10 @@ class Bundle(Base):
     key_path: Mapped[str | None] = _bundle(Text)
     erased: Mapped[int] = _bundle(Integer, server_default=text("0"))
     tainted_at: Mapped[datetime | None] = _bundle(Moment)
+    # Rows that were taken out for somebody's sake, and the first of them when, wherever its file is; what only came
+    # to its end is not counted.
+    withdrawn: Mapped[int] = _bundle(Integer, server_default=text("0"))
+    withdrawn_at: Mapped[datetime | None] = _bundle(Moment)
 
 
 class BundleItem(Base):

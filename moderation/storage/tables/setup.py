@@ -160,12 +160,14 @@ class ModelRow(Base):
     erased: Mapped[int] = _setup(Integer, server_default=text("0"))
     tainted_at: Mapped[datetime | None] = _setup(Moment)
     retired_at: Mapped[datetime | None] = _setup(Moment)
+    # What it scores, from its manifest: `governance.lineups.described`. Kept here, for files may go.
+    outputs: Mapped[dict[str, Any]] = _setup(JSONB, server_default=text("'{}'"))
 
 
 class ModelAlias(Base):
     """Which version serves, the alias `champion` of each name, and which did before it, `previous`.
 
-    `shadow` scores everything and decides nothing; `canary` decides for a `share` of the items, by a hash of the id.
+    `shadow` scores everything and decides nothing; `canary` decides for a `share` of items, by a hash of the id.
     `trouble` is why a process could not serve it; whatever served before goes on there.
     """
 

@@ -55,6 +55,11 @@ def _models() -> None:
     op.add_column("models", sa.Column("erased", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("models", sa.Column("tainted_at", MOMENT, nullable=True))
     op.add_column("models", sa.Column("retired_at", MOMENT, nullable=True))
+    op.add_column(
+        "models", sa.Column("outputs", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False)
+    )
+    op.add_column("bundles", sa.Column("withdrawn", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.add_column("bundles", sa.Column("withdrawn_at", MOMENT, nullable=True))
 
 
 def _certificates() -> None:
