@@ -180,7 +180,9 @@ def tidy(session: Session, root: Path, now: datetime) -> int:
     """Remove the files of rounds whose bundle has ended, and what was left of none; how many folders."""
     folders = {folder.name: folder for folder in root.iterdir()} if root.is_dir() else {}
     rows = session.execute(
-        select(LearningRound.id, Bundle.id, Bundle.ended_at).outerjoin(Bundle, Bundle.id == LearningRound.bundle_id)
+        select(LearningRound.id, Bundle.id, Bundle.ended_at).outerjoin(
+            Bundle, Bundle.id == LearningRound.bundle_id
+        )
     )
     # A round that found no label has no bundle.
     over = {str(identifier): bundle is None or ended is not None for identifier, bundle, ended in rows}

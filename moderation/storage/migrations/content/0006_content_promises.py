@@ -58,7 +58,9 @@ def _models() -> None:
     op.add_column(
         "models", sa.Column("outputs", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False)
     )
-    op.add_column("bundles", sa.Column("withdrawn", sa.Integer(), server_default=sa.text("0"), nullable=False))
+    op.add_column(
+        "bundles", sa.Column("withdrawn", sa.Integer(), server_default=sa.text("0"), nullable=False)
+    )
     op.add_column("bundles", sa.Column("withdrawn_at", MOMENT, nullable=True))
 
 
