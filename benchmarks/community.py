@@ -87,13 +87,15 @@ def policy_document(wrong: float, missed: float, weeks: int) -> str:
         "undo_seconds": 0,
         "golden_share": 0.0,
         "second_opinion_share": 0.0,
-        "audit": {"share": 0.03, "near_share": 0.1, "uncertain_share": 1.0, "margin": 0.05},
+        "audit": {"share": 0.3, "near_share": 0.3, "uncertain_share": 1.0},
     }
+    # A small community: what a new head is proved by has to be there for longer than a month.
+    document["retention"]["classes"]["allowed"]["days"] = 90
     document["certificates"] = {
         "confidence": 0.95,
         "renewals": weeks + 6,
         "period_days": 7 * weeks,
-        "valid_days": 21,
+        "valid_days": 35,
         "settle_hours": 0,
         "overlooked": 0.05,
     }

@@ -53,7 +53,9 @@ def opened(service: Service) -> Iterator[tuple[Databases, Vault]]:
 def publish(service: Service, **review: Any) -> None:
     """Publish the default policy with nothing left to chance in the queue, and with `review` changed."""
     document = yaml.safe_load(policies.default_document())
-    document["review"] |= ALONE | {"audit": {"share": 0, "near_share": 0, "margin": 0}} | review
+    document["review"] |= (
+        ALONE | {"audit": {"share": 0, "near_share": 0, "uncertain_share": 0, "margin": 0}} | review
+    )
     administration.publish_policy(settings_of(service), yaml.safe_dump(document))
 
 

@@ -80,9 +80,8 @@ def certify(
             f"There is no version {candidate.version} of a model {candidate.name} here; `moderation models list` "
             "shows which there are."
         )
-    streams = proving.gather(
-        session, policy, known, period, restating.stand_ins(session, candidate), most=most
-    )
+    sets = restating.stand_ins(session, candidate)
+    streams = proving.gather(session, policy, known, period, sets, most=most)
     tried = (
         proving.deciding(session, policy, known, now)
         if candidate is None
@@ -103,6 +102,7 @@ def certify(
         policy_version=policy.version,
         attempts=tuple(found),
         candidate=candidate,
+        stood_in=tuple(sets),
     )
     return certified if dry else issuing.write(session, policy, known, certified, term, by)
 
@@ -194,7 +194,7 @@ def recheck(session: Session, certificate_id: UUID) -> bool:
     policy = policies.read(policies.document_of(session, row.policy_version), row.policy_version)
     settle = timedelta(hours=policy.certificates.settle_hours)
     period = Period(row.since, row.until, made.at, settle)
-    sets = [tuple(lineups.members(row.lineup))]
+    sets = [tuple((name, version) for name, version in one) for one in made.document["stood_in"]]
     streams = proving.gather(session, policy, lineups.known(session), period, sets, most=0)
     stream = streams.get((row.category, row.slice, row.lineup))
     found = checks.digest(stream.drawn, stream.drawn_scores) if stream else ""

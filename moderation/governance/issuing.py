@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from moderation.domain.policy import Policy
 from moderation.domain.promises import Occasion, Void
 from moderation.governance import audit, holding, lineups, proving
-from moderation.governance.lineups import Known
+from moderation.governance.lineups import Known, Name
 from moderation.governance.proving import Attempt
 from moderation.governance.restating import Candidate
 from moderation.storage.ids import new_id
@@ -40,6 +40,8 @@ class Certified:
     attempts: tuple[Attempt, ...] = ()
     candidate: Candidate | None = None
     replaced: tuple[UUID, ...] = ()
+    # Sets of versions that stood in for what decided: with them the data can be read again as it was.
+    stood_in: tuple[tuple[Name, ...], ...] = ()
 
     @property
     def issued(self) -> tuple[UUID, ...]:
@@ -217,6 +219,7 @@ def _document(session: Session, policy: Policy, known: Known, certified: Certifi
         "renewals": certified.renewals,
         "candidate": [candidate.name, candidate.version] if candidate else None,
         "serving": serving(session, policy, known),
+        "stood_in": [[list(version) for version in one] for one in certified.stood_in],
         "promises": [
             {
                 "category": one.category,
