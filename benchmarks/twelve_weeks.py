@@ -77,6 +77,7 @@ class Quarter:
     community: Community | None = None
     learned: int = 0
     heads: str = "base"
+    version: str = ""  # of the head that serves, or of the base
 
 
 def main() -> int:
@@ -223,7 +224,8 @@ def _learn(quarter: Quarter, now: datetime) -> None:
         return
     with transaction(place.databases.content) as session:
         held = certification.in_force(session, quarter.policy, now).certificates.values()
-    serving = [one for one in held if came.version not in one.lineup]
+    # Of what served before, the head's or the base's: those of others are still there and say nothing.
+    serving = [one for one in held if quarter.version in one.lineup and came.version not in one.lineup]
     if came.document["certified"].get("proved", 0) < len(serving):
         # What nobody proved yet would send back to people what needs nobody now: the second person says no.
         with transaction(place.databases.content) as session:
@@ -235,7 +237,7 @@ def _learn(quarter: Quarter, now: datetime) -> None:
         by = promotions.logged_in(second)
         promotions.promote(session, place.settings.models, by, came.name, came.version, now + MINUTE)
     quarter.learned += 1
-    quarter.heads = f"head {quarter.learned}"
+    quarter.heads, quarter.version = f"head {quarter.learned}", came.version
 
 
 def _line(week: Week) -> str:

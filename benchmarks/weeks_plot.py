@@ -51,21 +51,14 @@ def draw(weeks: list[dict[str, Any]], options: dict[str, str], picture: Path) ->
         below.plot([week["number"] for week in shown], [week[wrong] / week[acted] for week in shown], "o-",
                    color=colour, label=name)  # fmt: skip
         below.axhline(promise, color=colour, linestyle="--", linewidth=1)
-        below.text(
-            number[-1] + 0.6,
-            promise,
-            f"promised {promise:.0%}",
-            color=colour,
-            va="center",
-            ha="left",
-            fontsize=8,
-        )
+        said = f"promised: {promise:.0%} at most"
+        below.text(0.5, promise, said, color=colour, va="bottom", fontsize=9)
     below.set_ylim(bottom=0)
-    below.set_xlim(0.4, number[-1] + 2.2)
+    below.set_xlim(0.4, number[-1] + 0.6)
     below.set_xticks(number)
     below.set_xlabel("week")
-    below.legend(loc="upper right", frameon=False)
-    below.set_title("True error of what no person saw", fontsize=10)
+    below.legend(loc="center left", bbox_to_anchor=(0, 0.5), frameon=False)
+    below.set_title("True error of what machines decided by themselves", fontsize=10)
     figure.savefig(picture, metadata={"Date": None}, facecolor="white")
 
 

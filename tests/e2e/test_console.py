@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -124,12 +125,11 @@ def test_the_door(console):
 
 def test_lines_read_in_a_picture_and_their_places_show_each_other(console):
     settings = seeding.settings_of(console.service)
-    administration.create_bank(settings, "trips", "term", "spam", "review", allow=False)
-    administration.fill_bank(settings, "trips", [b"train to the coast"], "Seen before.", verified=True)
+    bank = f"trips_{uuid4().hex[:8]}"  # another one where the test is run again
+    administration.create_bank(settings, bank, "term", "spam", "review", allow=False)
+    administration.fill_bank(settings, bank, [b"train to the coast"], "Seen before.", verified=True)
     said = ("Lovely weather in Lisbon", "and a train to the coast", "leaves at nine")
-    (item,) = seeding.submit(
-        console.service, [seeding.post("read-1", "See the picture.", captions.saved(*said))]
-    )
+    (item,) = seeding.submit(console.service, [seeding.post(bank, "See the picture.", captions.saved(*said))])
     (case,) = console.one("SELECT id FROM cases WHERE item_id = %s::uuid", item)
     with console() as visitor:
         page = visitor.page
